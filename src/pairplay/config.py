@@ -1,0 +1,154 @@
+"""Every option of a run, in one frozen dataclass: the command line, the file and the documentation.
+
+One docstring line a field is also its `--help`. Presets change defaults by environment family; a
+file (`--config FILE.toml`) overrides the preset, and the command line overrides both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class EnvConfig:
+    """How the environment is seen by the networks and by people."""
+
+    frame_size: int = 80
+    """Atari: side of the grey frame the networks see (the paper used 84)."""
+    frame_stack: int = 4
+    """Atari: how many last frames make one observation."""
+    frame_skip: int = 4
+    """Atari: emulator frames an agent step repeats its action for."""
+    full_action_space: bool = True
+    """Atari: all 18 actions, or only those the game uses."""
+    sticky_actions: float = 0.25
+    """Atari: probability that the emulator repeats the previous action (ALE v5 default)."""
+    noop_max: int = 30
+    """Atari: up to so many no-ops at each reset."""
+    mask_score: bool = True
+    """Atari: black out score and speedometer for the networks, so that nobody reads the reward from the screen."""
+    colour_envs: int = 4
+    """Atari: how many of the environments are also filmed in colour; segments are cut from these."""
+    max_episode_steps: int = 0
+    """End episodes (truncation) after so many agent steps; 0 keeps the environment's own limit."""
+
+
+@dataclass(frozen=True)
+class PPOConfig:
+    """Proximal policy optimisation (Schulman et al. 2017)."""
+
+    num_steps: int = 128
+    """T, steps each environment plays in one rollout."""
+    learning_rate: float = 2.5e-4
+    """Adam's step size at the start."""
+    anneal_lr: bool = True
+    """Let the learning rate fall linearly to zero over the run."""
+    gamma: float = 0.99
+    """Discount."""
+    gae_lambda: float = 0.95
+    """λ of generalised advantage estimation."""
+    update_epochs: int = 4
+    """Passes over each rollout."""
+    minibatch_size: int = 256
+    """Samples a gradient step; must divide num_envs · num_steps."""
+    clip_coef: float = 0.1
+    """ε of the clipped objective."""
+    clip_vloss: bool = False
+    """Clip the value loss as well."""
+    ent_coef: float = 0.01
+    """Weight of the entropy bonus."""
+    vf_coef: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    norm_adv: bool = True
+    """Normalise advantages within each minibatch."""
+    target_kl: float = 0.0
+    """Stop a rollout's updates once the policy has moved this far; 0 never stops."""
+    hidden: int = 64
+    """Width of the two hidden layers for state vectors."""
+
+
+@dataclass(frozen=True)
+class RewardModelConfig:
+    """The learned reward r̂(o, a): an ensemble fitted to comparisons (Christiano et al. 2017, §2.2)."""
+
+    members: int = 3
+    """E, networks in the ensemble."""
+    hidden: int = 64
+    """Width of the hidden layers."""
+    learning_rate: float = 1e-3
+    """AdamW's step size."""
+    weight_decay: float = 1e-4
+    """L2 on the weights."""
+    batch_pairs: int = 16
+    """Comparisons a gradient step."""
+    fit_pairs: int = 96
+    """Comparisons visited at most in one iteration: the bound on its time."""
+    pretrain_pairs: int = 960
+    """Comparisons visited once, just before the policy begins to learn."""
+    error_rate: float = 0.1
+    """ε, the share of answers assumed to be uniformly random."""
+    target_std: float = 0.05
+    """Standard deviation the predicted reward is scaled to (paper: 0.05 Atari, 1 control)."""
+    buffer: int = 3000
+    """Only so many of the latest answers are trained on."""
+
+
+@dataclass(frozen=True)
+class QueryConfig:
+    """Which clips are compared, and when."""
+
+    segment_length: int = 0
+    """L, agent steps in a clip; 0 means 25 for Atari and 1.5 seconds elsewhere."""
+    strategy: Literal["disagreement", "uniform"] = "disagreement"
+    """How pairs are chosen once there is a reward model."""
+    candidates: int = 10
+    """Pairs drawn at random for each one asked; the best by the strategy is kept."""
+    pool: int = 64
+    """Recent segments kept as candidates."""
+    windows: int = 16
+    """Segments cut from each rollout at most."""
+    initial_share: float = 0.25
+    """Share of the label budget spread over the time before and just after learning starts."""
+    anneal_steps: float = 2e6
+    """c in the label rate ∝ c / (T + c)."""
+    max_pending: int = 20
+    """Never more unanswered queries than this: a long queue is a stale queue."""
+    min_answers: int = 10
+    """Answers (not skips) needed before the policy starts to learn; until then it explores."""
+    explore_persistence: float = 0.9
+    """While exploring, the probability of holding the last random action: held actions show more of what is possible."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train an agent from comparisons of its clips (or, with --reward env, from the environment's own reward)."""
+
+    env_id: str = "ALE/Enduro-v5"
+    """Any Gymnasium environment id."""
+    reward: Literal["learned", "env"] = "learned"
+    """Learn from comparisons, or from the environment's own reward (the baseline)."""
+    teacher: str = "human"
+    """Who answers: human, oracle, mistake, noisy, skip, equal, myopic, random, or your own as pkg.module:function."""
+    total_timesteps: int = 1_000_000
+    """Agent steps in all, over all environments."""
+    labels: int = 700
+    """Answers asked for in all: the budget."""
+    num_envs: int = 8
+    """N, environments played side by side."""
+    seed: int = 1
+    """Seed of everything random."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the networks run."""
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    """Number format of the networks; auto picks bf16 where the hardware computes in it."""
+    question: str = "Which clip is better?"
+    """The goal in your own words, shown above each pair."""
+    checkpoint_every: int = 50_000
+    """Steps between checkpoints (one more is written at the end and on Ctrl-C)."""
+    env: EnvConfig = field(default_factory=EnvConfig)
+    ppo: PPOConfig = field(default_factory=PPOConfig)
+    reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
+    queries: QueryConfig = field(default_factory=QueryConfig)
