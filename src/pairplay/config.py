@@ -119,7 +119,7 @@ class QueryConfig:
     min_answers: int = 10
     """Answers (not skips) needed before the policy starts to learn; until then it explores."""
     explore_persistence: float = 0.9
-    """While exploring, the probability of holding the last random action: held actions show more of what is possible."""
+    """While exploring, the probability of holding the last random action: held actions show more of the game."""
 
 
 @dataclass(frozen=True)
