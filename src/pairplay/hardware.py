@@ -1,0 +1,53 @@
+"""Choose device, number format and threads from what the machine has. Knows no network."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from pairplay.types import UserError
+
+Precision = Literal["bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how the networks compute."""
+
+    device: torch.device
+    precision: Precision
+    threads: int
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "CPU"
+        return f"{name}, {self.precision}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+
+
+def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
+    """Resolve `auto` settings and set torch's thread count for the process.
+
+    bf16 is chosen only where the hardware multiplies in it (CUDA, AMX, AVX-512 BF16); elsewhere it is emulated
+    and slower than fp32. State vectors are too small to share between threads: one is fastest.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda: torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch"
+        )
+    chosen = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+    native = _computes_bf16(chosen)
+    number_format: Precision = (
+        "bf16" if precision == "bf16" or (precision == "auto" and native and is_image) else "fp32"
+    )
+    threads = max(1, len(os.sched_getaffinity(0))) if is_image and chosen.type == "cpu" else 1
+    torch.set_num_threads(threads)
+    return Hardware(chosen, number_format, threads)
+
+
+def _computes_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # torch has no public question for this: its capability string says AVX512 on chips with and without bf16.
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,156 @@
+"""The policy and value network: Nature CNN for pictures, two layers for state vectors. Knows no algorithm."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from pairplay.config import PPOConfig
+from pairplay.hardware import Precision
+from pairplay.types import EnvSpec
+
+Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
+
+# B batch, K stacked frames, D state dimensions, A action dimensions
+
+
+class RunningNorm(nn.Module):
+    """Standardise `[B, D]` by the mean and variance of all data shown to `update`; clipped to ±10."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.mean: Tensor
+        self.var: Tensor
+        self.count: Tensor
+        self.register_buffer("mean", torch.zeros(size))
+        self.register_buffer("var", torch.ones(size))
+        self.register_buffer("count", torch.tensor(0.0, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, data: Tensor) -> None:
+        """Take in `[B, D]` (Chan et al. 1979, parallel variance)."""
+        count, total = float(len(data)), float(self.count) + len(data)
+        delta = data.mean(0) - self.mean
+        m2 = data.var(0, correction=0) * count + self.var * float(self.count)
+        self.var.copy_((m2 + delta.square() * float(self.count) * count / total) / total)
+        self.mean.add_(delta * count / total)
+        self.count.fill_(total)
+
+    def forward(self, data: Tensor) -> Tensor:
+        return ((data - self.mean) / (self.var + 1e-8).sqrt()).clamp(-10.0, 10.0)
+
+
+class NatureCNN(nn.Module):
+    """Mnih et al. 2015: three convolutions and a layer of 512, from `[B, K, H, W]` uint8."""
+
+    out_features = 512
+
+    def __init__(self, stack: int, frame_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.conv1 = _orthogonal(nn.Conv2d(stack, 32, 8, stride=4))
+        self.conv2 = _orthogonal(nn.Conv2d(32, 64, 4, stride=2))
+        self.conv3 = _orthogonal(nn.Conv2d(64, 64, 3))
+        with torch.no_grad():
+            features = self._convolve(torch.zeros(1, stack, *frame_shape, dtype=torch.uint8)).shape[1]
+        self.fc = _orthogonal(nn.Linear(features, self.out_features))
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+
+    def _convolve(self, pixels: Tensor) -> Tensor:
+        dtype = (
+            torch.get_autocast_dtype(pixels.device.type)
+            if torch.is_autocast_enabled(pixels.device.type)
+            else torch.float32
+        )
+        # Cast before the layout change, and scale 9 thousand weights by 1/255 rather than millions of pixels.
+        x = pixels.to(dtype).contiguous(memory_format=torch.channels_last)
+        x = F.relu(F.conv2d(x, self.conv1.weight * (1.0 / 255.0), self.conv1.bias, stride=4))
+        return F.relu(self.conv3(F.relu(self.conv2(x)))).flatten(1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return F.relu(self.fc(self._convolve(pixels)))
+
+
+class Policy(nn.Module):
+    """π(a | o) and V(o) over stacked observations `[B, K, *F]`.
+
+    Discrete actions are categorical, `[B]` int64; continuous ones are normal with a standard deviation that does not
+    depend on the state, `[B, A]`, unbounded (the environment clips to its bounds).
+    """
+
+    def __init__(self, spec: EnvSpec, config: PPOConfig, *, precision: Precision = "fp32") -> None:
+        super().__init__()
+        self.discrete = spec.discrete
+        self.is_image = spec.is_image
+        self.precision = precision
+        if spec.is_image:
+            self.torso: nn.Module = NatureCNN(spec.stack, spec.frame_shape)
+            self.actor: nn.Module = _orthogonal(nn.Linear(NatureCNN.out_features, spec.action_dim), gain=0.01)
+            self.critic: nn.Module = _orthogonal(nn.Linear(NatureCNN.out_features, 1), gain=1.0)
+        else:
+            width = spec.stack * math.prod(spec.frame_shape)
+            self.torso = RunningNorm(width)
+            self.actor = _mlp(width, config.hidden, spec.action_dim, gain=0.01)
+            self.critic = _mlp(width, config.hidden, 1, gain=1.0)
+        self.log_std = nn.Parameter(torch.zeros(0 if spec.discrete else spec.action_dim))
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (or means) `[B, A]` and values `[B]`, in fp32."""
+        with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.torso(obs if self.is_image else obs.flatten(1))
+            logits, value = self.actor(features), self.critic(features)
+        return logits.float(), value.float().squeeze(1)
+
+    @torch.no_grad()
+    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw actions `[B]` or `[B, A]`, with their log probabilities `[B]` and the values `[B]`."""
+        logits, value = self(obs)
+        if self.discrete:
+            action = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+        else:
+            noise = torch.randn(logits.shape, generator=generator, device=logits.device)
+            action = logits + self.log_std.exp() * noise
+        return action, self._log_prob(logits, action), value
+
+    @torch.no_grad()
+    def mode(self, obs: Tensor) -> Tensor:
+        """The most probable actions, for showing what was learnt."""
+        logits, _ = self(obs)
+        return logits.argmax(1) if self.discrete else logits
+
+    def evaluate(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log probability, entropy and value `[B]` of given actions, with gradients."""
+        logits, value = self(obs)
+        return self._log_prob(logits, action), self._entropy(logits), value
+
+    def _log_prob(self, logits: Tensor, action: Tensor) -> Tensor:
+        if self.discrete:
+            return logits.log_softmax(1).gather(1, action[:, None]).squeeze(1)
+        z: Tensor = (action - logits) / self.log_std.exp()
+        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(1)
+
+    def _entropy(self, logits: Tensor) -> Tensor:
+        if self.discrete:
+            log_p = logits.log_softmax(1)
+            return -(log_p.exp() * log_p).sum(1)
+        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum().expand(len(logits))
+
+
+def _orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    return layer
+
+
+def _mlp(inputs: int, hidden: int, outputs: int, *, gain: float) -> nn.Sequential:
+    return nn.Sequential(
+        _orthogonal(nn.Linear(inputs, hidden)),
+        nn.Tanh(),
+        _orthogonal(nn.Linear(hidden, hidden)),
+        nn.Tanh(),
+        _orthogonal(nn.Linear(hidden, outputs), gain),
+    )
