@@ -6,8 +6,11 @@ file (`--config FILE.toml`) overrides the preset, and the command line overrides
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from pairplay.names import unknown
+from pairplay.types import UserError
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class RewardModelConfig:
     """Comparisons a gradient step."""
     fit_pairs: int = 96
     """Comparisons visited at most in one iteration: the bound on its time."""
+    max_visits: int = 60
+    """Each comparison is visited at most so often on average: more would only overfit."""
     pretrain_pairs: int = 960
     """Comparisons visited once, just before the policy begins to learn."""
     error_rate: float = 0.1
@@ -118,6 +123,8 @@ class QueryConfig:
     """Never more unanswered queries than this: a long queue is a stale queue."""
     min_answers: int = 10
     """Answers (not skips) needed before the policy starts to learn; until then it explores."""
+    explore_steps: int = 2048
+    """Steps explored at least before the policy starts to learn."""
     explore_persistence: float = 0.9
     """While exploring, the probability of holding the last random action: held actions show more of the game."""
 
@@ -152,3 +159,51 @@ class TrainConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
+
+
+def preset(env_id: str, name: str = "auto") -> TrainConfig:
+    """The defaults for an environment family, or a named preset.
+
+    Raises `UserError` for an unknown name.
+    """
+    if name == "auto":
+        name = "atari" if env_id.startswith("ALE/") else "control"
+    if name not in PRESETS:
+        raise UserError(unknown("preset", name, PRESETS))
+    return replace(PRESETS[name], env_id=env_id, question=QUESTIONS.get(env_id, TrainConfig.question))
+
+
+QUESTIONS = {
+    "ALE/Enduro-v5": "Which clip is better? Drive fast and overtake as many cars as you can.",
+    "ALE/Pong-v5": "Which clip is better? Win points and do not lose any (you play the green bat on the right).",
+    "ALE/Breakout-v5": "Which clip is better? Keep the ball in play and break bricks.",
+    "CartPole-v1": "Which clip is better? Keep the pole upright and the cart in the middle.",
+    "Pendulum-v1": "Which clip is better? Swing the pendulum up and hold it there.",
+    "HalfCheetah-v5": "Which clip is better? Run to the right as fast as possible.",
+    "Hopper-v5": "Which clip is better? Hop to the right without falling.",
+}
+"""The goal in a person's words, where we know it; `--question` replaces it."""
+
+_ATARI = TrainConfig()
+_CONTROL = TrainConfig(
+    total_timesteps=500_000,
+    checkpoint_every=100_000,
+    ppo=PPOConfig(
+        num_steps=256, learning_rate=3e-4, update_epochs=10, minibatch_size=64, clip_coef=0.2, ent_coef=0.0, gamma=0.99
+    ),
+    reward_model=RewardModelConfig(target_std=1.0, learning_rate=3e-4, fit_pairs=512, pretrain_pairs=4096),
+)
+
+PRESETS: dict[str, TrainConfig] = {
+    "atari": _ATARI,
+    "control": _CONTROL,
+    # 30,208 agent steps, 290 answers: the budget of a lunch break. 59 iterations of 8 x 64 steps.
+    "quick": replace(
+        _ATARI,
+        total_timesteps=30_208,
+        labels=290,
+        checkpoint_every=10_000,
+        ppo=PPOConfig(num_steps=64, learning_rate=1e-3, minibatch_size=128, anneal_lr=False),
+        queries=QueryConfig(anneal_steps=30_000, explore_steps=2048),
+    ),
+}

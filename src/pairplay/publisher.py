@@ -1,0 +1,57 @@
+"""Turn queries into rows that a labeler can see, in a background worker. Knows no learning."""
+
+from __future__ import annotations
+
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from pairplay.envs.make import Painter
+from pairplay.labels.store import LabelStore
+from pairplay.run.clips import encode, save_clip
+from pairplay.types import Footage, Query
+
+
+class Publisher:
+    """Draws, encodes and writes the clips of queries, then commits the rows that name them.
+
+    One thread, so that a simulator's renderer lives in the thread that uses it. The queue is as long as the number
+    of queries `publish` was given room for: ask `waiting` first. A failure in the worker is raised by the next call.
+    """
+
+    def __init__(self, store: LabelStore, clips: Path, painter: Painter, *, clip_fps: float) -> None:
+        self._store = store
+        self._clips = clips
+        self._painter = painter
+        self._clip_fps = clip_fps
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")
+        self._queue: deque[Future[None]] = deque()
+
+    @property
+    def waiting(self) -> int:
+        """Queries given to `publish` whose row is not committed yet."""
+        while self._queue and self._queue[0].done():
+            self._queue.popleft().result()
+        return len(self._queue)
+
+    def publish(self, query: Query, *, step: int) -> None:
+        """Queue one query; returns at once."""
+        self._queue.append(self._worker.submit(self._develop, query, step))
+
+    def flush(self) -> None:
+        """Wait until every query is visible to labelers."""
+        while self._queue:
+            self._queue.popleft().result()
+
+    def close(self) -> None:
+        """Finish what is queued, then stop the worker."""
+        self._worker.shutdown(wait=True)
+        self.flush()
+
+    def _develop(self, query: Query, step: int) -> None:
+        left, right = self._clip(query.left), self._clip(query.right)
+        # Row last: a query must never point at a clip that is not on disk yet.
+        self._store.add_query(query, left_clip=left, right_clip=right, step=step)
+
+    def _clip(self, footage: Footage) -> str:
+        return save_clip(self._clips, encode(self._painter.draw(footage.captures), self._clip_fps))
