@@ -57,7 +57,7 @@ def unpack_segment(data: bytes, id: str) -> Segment:
         tensors: dict[str, Array] = safetensors.numpy.load(plain)
         place = _place(plain)
         segment = Segment(id=id, frames=tensors["frames"], action=tensors["action"], **place)
-    except (zlib.error, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (zlib.error, safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"segment {id} is damaged: {error}. Restore the label store from a copy.") from error
     fault = _fault(segment)
     if fault:
@@ -96,7 +96,7 @@ def _fault(segment: Segment) -> str | None:
     frames, action = segment.frames, segment.action
     if frames.dtype not in (np.uint8, np.float32) or frames.ndim < 2:
         return f"frames must be uint8 or float32 [K-1 + L, *F], not {frames.dtype} {frames.shape}"
-    if (action.dtype, action.ndim) not in ((np.int64, 1), (np.float32, 2)):
+    if not ((action.dtype == np.int64 and action.ndim == 1) or (action.dtype == np.float32 and action.ndim == 2)):
         return f"action must be int64 [L] or float32 [L, A], not {action.dtype} {action.shape}"
     if not 1 <= len(action) <= len(frames):
         return f"{len(action)} actions do not fit {len(frames)} frames"
