@@ -1,0 +1,105 @@
+"""What `collect` stores is what the networks saw, across resets and across rollouts."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pairplay.config import PPOConfig
+from pairplay.observations import stack_frames
+from pairplay.policy.networks import Policy
+from pairplay.policy.rollout import Explorer, PolicyActor, begin, collect
+from pairplay.types import EnvSpec
+
+from .counting_envs import CountingEnvs
+
+
+class Recorder:
+    """An actor that keeps every observation it is shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+
+    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        self.seen.append(obs.clone())
+        return torch.full((len(obs),), len(self.seen) % 4), torch.zeros(len(obs)), torch.zeros(len(obs))
+
+
+def test_stacks_by_hand() -> None:
+    envs, actor = CountingEnvs(2, length=3), Recorder()
+    collect(actor, envs, begin(envs), num_steps=5, film={})
+    first_env = [obs[0, :, 0, 0].tolist() for obs in actor.seen]
+    # Age 0 repeats the first frame; after three steps the next episode (tens digit 1) begins afresh.
+    assert first_env == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [10, 10, 10], [10, 10, 11]]
+    assert [obs[1, -1, 0, 0].item() for obs in actor.seen] == [100, 101, 102, 110, 111]
+
+
+def test_indexing_rebuilds_every_observation_across_rollouts() -> None:
+    envs, actor = CountingEnvs(3, length=4), Recorder()
+    standing = begin(envs)
+    for _ in range(4):
+        actor.seen.clear()
+        rollout, standing, _ = collect(actor, envs, standing, num_steps=7, film={})
+        step, env = torch.arange(7).repeat_interleave(3), torch.arange(3).repeat(7)
+        rebuilt = stack_frames(torch.from_numpy(rollout.frames), torch.from_numpy(rollout.age), step, env, 3)
+        assert torch.equal(rebuilt, torch.cat(actor.seen))
+
+
+def test_actions_rewards_and_ends_are_kept() -> None:
+    envs, actor = CountingEnvs(2, length=3), Recorder()
+    rollout, _, captures = collect(actor, envs, begin(envs), num_steps=4, film={1: [0], 3: [0, 1]})
+    assert rollout.action[:, 0].tolist() == [1, 2, 3, 0]
+    assert rollout.env_reward[:, 1].tolist() == [1, 2, 3, 0]
+    assert rollout.terminated[:, 0].tolist() == [False, False, True, False]
+    assert rollout.age[:, 0].tolist() == [0, 1, 2, 0, 1]
+    assert {key: int(picture[0, 0]) for key, picture in captures.items()} == {(1, 0): 1, (3, 0): 10, (3, 1): 110}
+
+
+def test_a_truncation_is_valued_at_its_own_last_frames() -> None:
+    envs = CountingEnvs(1, length=3, truncates=True)
+    policy = Policy(
+        EnvSpec("Counting-v0", (84, 84), 3, 4, (), (), 10.0), PPOConfig()
+    )  # weights are not used: the value is planted below
+
+    def read(obs: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(obs), 4), obs[:, :, 0, 0].float() @ torch.tensor([1.0, 10.0, 100.0])
+
+    policy.forward = read  # type: ignore[method-assign]
+    rollout, _, _ = collect(Recorder(), envs, begin(envs), num_steps=4, film={}, value_of=policy)
+    assert rollout.final_value[:, 0].tolist() == [0, 0, 1 + 20 + 300, 0]
+    assert rollout.last_value.tolist() == [10 + 100 + 1100]
+
+
+def test_the_same_seed_plays_the_same_rollout() -> None:
+    def play() -> list[int]:
+        envs = CountingEnvs(2, length=5)
+        envs.spec = EnvSpec("Counting-v0", (40, 40), 3, 4, (), (), 10.0)
+        torch.manual_seed(0)
+        policy = Policy(envs.spec, PPOConfig())
+        envs._frames = lambda: np.full((2, 40, 40), 7, np.uint8)  # type: ignore[method-assign]
+        actor = PolicyActor(policy, torch.Generator().manual_seed(3))
+        rollout, _, _ = collect(actor, envs, begin(envs), num_steps=16, film={})
+        return [int(a) for a in rollout.action.ravel()]
+
+    assert play() == play()
+    assert len(set(play())) > 1
+
+
+def test_exploration_holds_actions_within_an_episode() -> None:
+    spec = EnvSpec("Counting-v0", (2, 2), 1, 18, (), (), 10.0)
+    explorer = Explorer(spec, np.random.default_rng(0), persistence=0.9)
+    obs, age = torch.zeros(8, 1, 2, 2), torch.ones(8, dtype=torch.int64)
+    actions = torch.stack([explorer(obs, age)[0] for _ in range(2000)])
+    kept = (actions[1:] == actions[:-1]).float().mean().item()
+    assert abs(kept - (0.9 + 0.1 / 18)) < 0.01
+    assert set(actions.unique().tolist()) == set(range(18))
+
+
+def test_exploration_stays_within_continuous_bounds() -> None:
+    spec = EnvSpec("Pendulum-v1", (3,), 1, 0, (-2.0, -0.5), (2.0, 0.5), 20.0)
+    explorer = Explorer(spec, np.random.default_rng(0), persistence=0.5)
+    obs, age = torch.zeros(4, 1, 3), torch.ones(4, dtype=torch.int64)
+    actions = torch.stack([explorer(obs, age)[0] for _ in range(500)])
+    assert actions.shape == (500, 4, 2)
+    assert actions[..., 0].abs().max() <= 2.0
+    assert actions[..., 1].abs().max() <= 0.5
+    assert actions[..., 0].abs().max() > 1.8
