@@ -1,0 +1,195 @@
+"""Atari games on ale-py's C++ vector environment: grey frames for the networks, colour pictures for people.
+
+The vector environment shows either grey or colour, so there are two of them: a small group in
+full-size colour, whose grey frames are made here and which alone can be filmed, and the others in
+native grey. Both emulate identically under the same seed.
+
+Like Gymnasium's `ALE/*-v5`, a reset does not press FIRE: launching the ball is the agent's business.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from ale_py.vector_env import AtariVectorEnv
+from gymnasium.vector import AutoresetMode
+
+from pairplay.config import EnvConfig
+from pairplay.envs.base import PicturePainter
+from pairplay.envs.score_masks import rectangles
+from pairplay.seeding import int_seed
+from pairplay.types import Array, EnvSpec, IntArray, Picture, Step
+
+# N environments, M of them in colour, H x W the emulator's screen, S side of a network frame
+
+FRAMES_PER_SECOND = 60
+MAX_EPISODE_FRAMES = 108_000
+"""Half an hour of play, the limit of `ALE/*-v5`."""
+SCREEN_WIDTH = 160
+SCREEN_HEIGHT = 210
+TALL_SCREENS = {
+    "adventure": 250,
+    "air_raid": 250,
+    "carnival": 214,
+    "journey_escape": 230,
+    "keystone_kapers": 250,
+    "king_kong": 250,
+    "pooyan": 220,
+}
+_NO_LIMIT = 2**30
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Consecutive environments that share one C++ vector environment."""
+
+    envs: slice
+    colour: bool
+    vector: AtariVectorEnv
+
+
+class AtariEnvs:
+    """`Envs` for one Atari game."""
+
+    def __init__(self, env_id: str, game: str, num_envs: int, config: EnvConfig, *, seed: int) -> None:
+        self.num_envs = num_envs
+        self.recordable = min(config.colour_envs, num_envs)
+        self._size = config.frame_size
+        self._max_steps = config.max_episode_steps or MAX_EPISODE_FRAMES // config.frame_skip
+        self._seeds = np.array([int_seed(seed, "emulator", env) for env in range(num_envs)])
+        self._age: IntArray = np.zeros(num_envs, np.int64)
+        self._masks = []
+        if config.mask_score:
+            height = TALL_SCREENS.get(game, SCREEN_HEIGHT)
+            self._masks = [rectangle.scaled(height, SCREEN_WIDTH, self._size) for rectangle in rectangles(game)]
+        self._groups = [
+            _Group(envs, colour, _vector_env(game, envs.stop - envs.start, config, colour))
+            for envs, colour in ((slice(0, self.recordable), True), (slice(self.recordable, num_envs), False))
+            if envs.stop > envs.start
+        ]
+        self._pictures: Picture = np.zeros((0, 0, 0, 3), np.uint8)
+        actions = self._groups[0].vector.ale.get_action_set()
+        self.spec = EnvSpec(
+            env_id=env_id,
+            frame_shape=(self._size, self._size),
+            stack=config.frame_stack,
+            num_actions=len(actions),
+            action_low=(),
+            action_high=(),
+            clip_fps=FRAMES_PER_SECOND / config.frame_skip,
+            action_names=tuple(action.name for action in actions),
+        )
+
+    def reset(self) -> Array:
+        self._age[:] = 0
+        frames = self._empty_frames()
+        for group in self._groups:
+            screens, _ = group.vector.reset(seed=self._seeds[group.envs])
+            frames[group.envs] = self._see(group, screens)
+        return frames
+
+    def step(self, action: Array) -> Step:
+        # The emulator's worker threads die of an unknown action, and the step would then never return.
+        if action.shape != (self.num_envs,) or action.min() < 0 or action.max() >= self.spec.num_actions:
+            raise ValueError(f"actions must be [{self.num_envs}] integers in 0..{self.spec.num_actions - 1}: {action}")
+        for group in self._groups:
+            group.vector.send(action[group.envs])
+        frames = self._empty_frames()
+        env_reward = np.empty(self.num_envs, np.float32)
+        terminated = np.empty(self.num_envs, np.bool_)
+        # Colour first: its grey frames are made while the other group still plays.
+        ended = []
+        for group in self._groups:
+            screens, env_reward[group.envs], terminated[group.envs], _, info = group.vector.recv()
+            frames[group.envs] = self._see(group, screens)
+            if "final_obs" in info:
+                ended.append((group, info["final_obs"]))
+
+        self._age += 1
+        truncated = (self._age >= self._max_steps) & ~terminated
+        final_frames = frames
+        if (terminated | truncated).any():
+            final_frames = frames.copy()
+            for group, last_screens in ended:
+                over = terminated[group.envs]
+                final_frames[group.envs][over] = self._grey(group, last_screens[over])
+            self._restart(truncated, frames)
+            self._age[terminated | truncated] = 0
+        return Step(frames, env_reward, terminated, truncated, final_frames)
+
+    def capture(self, env: int) -> Picture:
+        return np.array(self._pictures[env])
+
+    def painter(self) -> PicturePainter:
+        return PicturePainter()
+
+    def close(self) -> None:
+        for group in self._groups:
+            group.vector.close()
+        self._groups = []
+
+    def _restart(self, truncated: Array, frames: Array) -> None:
+        """Begin new episodes where the time was up.
+
+        Not left to the vector environment: at its own time limit the last observation is two moments
+        laid over each other, and that observation is what truncated episodes bootstrap from.
+        """
+        for group in self._groups:
+            if truncated[group.envs].any():
+                screens, _ = group.vector.reset(options={"reset_mask": truncated[group.envs]})
+                frames[group.envs] = self._see(group, screens)
+
+    def _see(self, group: _Group, screens: Array) -> Array:
+        """The network's frames `[n, S, S]` of the current screens `[n, 1, ...]`; remembers those in colour."""
+        if group.colour:
+            self._pictures = screens[:, 0]
+        return self._grey(group, screens)
+
+    def _grey(self, group: _Group, screens: Array) -> Array:
+        frames = grey_frames(screens[:, 0], self._size) if group.colour else screens[:, 0]
+        for rows, columns in self._masks:
+            frames[:, rows, columns] = 0
+        return frames
+
+    def _empty_frames(self) -> Array:
+        return np.empty((self.num_envs, self._size, self._size), np.uint8)
+
+
+def grey_frames(pictures: Picture, size: int) -> Picture:
+    """`[n, H, W, 3]` pictures as the networks see them, `[n, size, size]`; agrees with the emulator's own grey."""
+    n, height, width, _ = pictures.shape
+    frames = np.empty((n, size, size), np.uint8)
+    if n:
+        grey = cv2.cvtColor(pictures.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY).reshape(n, height, width)
+        for screen, frame in zip(grey, frames, strict=True):
+            cv2.resize(screen, (size, size), dst=frame, interpolation=cv2.INTER_AREA)
+    return frames
+
+
+def _vector_env(game: str, num_envs: int, config: EnvConfig, colour: bool) -> AtariVectorEnv:
+    return AtariVectorEnv(
+        game,
+        num_envs,
+        num_threads=min(num_envs, _cores()),
+        max_num_frames_per_episode=_NO_LIMIT,
+        repeat_action_probability=config.sticky_actions,
+        full_action_space=config.full_action_space,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        img_height=TALL_SCREENS.get(game, SCREEN_HEIGHT) if colour else config.frame_size,
+        img_width=SCREEN_WIDTH if colour else config.frame_size,
+        grayscale=not colour,
+        stack_num=1,
+        frameskip=config.frame_skip,
+        noop_max=config.noop_max + 1,  # ale-py draws from 0..noop_max-1
+        reward_clipping=False,
+        use_fire_reset=False,
+    )
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

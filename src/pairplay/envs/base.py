@@ -1,0 +1,57 @@
+"""What the other rooms may ask of environments, and of whoever draws them for people. Knows no library."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from pairplay.types import Array, EnvSpec, Picture, Step
+
+# L segment length, N environments, A action dimensions, F the shape of one frame, S numbers in a simulator state
+
+
+class Painter(Protocol):
+    """Turns captures into pictures for people. Used by one thread at a time, which need not be the trainer's."""
+
+    def draw(self, captures: Array) -> Picture:
+        """`[L, ...]` captures of one segment as `[L, H, W, 3]` uint8; the same captures give the same pictures."""
+
+    def close(self) -> None:
+        """Release what drawing needed, from the thread that drew. May be called twice."""
+
+
+class Envs(Protocol):
+    """N copies of one environment, stepped together. An episode that ends begins anew within the same step."""
+
+    spec: EnvSpec
+    num_envs: int
+    recordable: int
+    """Environments 0..recordable-1 can be filmed; 0 when this environment has no pictures."""
+
+    def reset(self) -> Array:
+        """Begin all episodes; `[N, *F]` first frames. Seeded when the environments were made."""
+
+    def step(self, action: Array) -> Step:
+        """Play one action each: `[N]` int64, or `[N, A]` float32, which is clipped to the bounds here."""
+
+    def capture(self, env: int) -> Array:
+        """What a person would see of the observation that `env` shows now, as a copy.
+
+        `[H, W, 3]` uint8, or `[S]` float64, a state from which the painter draws the picture later.
+        After an episode end it is the first moment of the new episode, as the frames are.
+        """
+
+    def painter(self) -> Painter:
+        """A new painter for these captures."""
+
+    def close(self) -> None:
+        """Release the environments. May be called twice."""
+
+
+class PicturePainter:
+    """For captures that are pictures already."""
+
+    def draw(self, captures: Array) -> Picture:
+        return captures
+
+    def close(self) -> None:
+        pass

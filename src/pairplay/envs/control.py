@@ -1,0 +1,247 @@
+"""Any other Gymnasium environment, played one by one in this process: classic control, MuJoCo, Box2D, your own.
+
+Small simulators spend microseconds a step, so processes would cost more than they bring.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import cv2
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec as Registration
+
+from pairplay.config import EnvConfig
+from pairplay.envs.base import Painter, PicturePainter
+from pairplay.seeding import int_seed
+from pairplay.types import Array, EnvSpec, Picture, Step, UserError
+
+# N environments, A action dimensions, D numbers in a state vector, S side of a network frame
+
+GymEnv = gymnasium.Env[Any, Any]
+
+MAX_PICTURE_SIDE = 480
+"""Pictures with a longer side are reduced to `REDUCED_WIDTH`: enough for a clip, a fraction of its size."""
+REDUCED_WIDTH = 400
+FALLBACK_FPS = 30.0
+
+
+class Camera(Protocol):
+    """How one family of environments is filmed."""
+
+    def capture(self, env: GymEnv) -> Array: ...
+
+    def painter(self) -> Painter: ...
+
+
+class ControlEnvs:
+    """`Envs` for any Gymnasium environment with plain observations and actions."""
+
+    def __init__(self, registration: Registration, num_envs: int, config: EnvConfig, *, seed: int) -> None:
+        self.num_envs = num_envs
+        family = str(registration.entry_point)
+        render_mode = None
+        if not family.startswith(("gymnasium.envs.classic_control", "gymnasium.envs.mujoco")):
+            render_mode = "rgb_array"
+        self._envs = [make_one(registration.id, config.max_episode_steps, render_mode) for _ in range(num_envs)]
+        first = self._envs[0]
+        self._seeds: list[int | None] = [int_seed(seed, "environment", env) for env in range(num_envs)]
+        frame_shape, self._dtype, self._frame = _frame_reader(registration.id, first.observation_space, config)
+        num_actions, low, high, self._action = _action_reader(registration.id, first.action_space)
+        self.spec = EnvSpec(
+            env_id=registration.id,
+            frame_shape=frame_shape,
+            stack=config.frame_stack if len(frame_shape) == 2 else 1,
+            num_actions=num_actions,
+            action_low=low,
+            action_high=high,
+            clip_fps=_steps_per_second(first),
+        )
+        self._camera = _camera(family, first)
+        self.recordable = num_envs
+
+    def reset(self) -> Array:
+        frames = self._empty_frames()
+        for i, env in enumerate(self._envs):
+            frames[i] = self._frame(env.reset(seed=self._seeds[i])[0])
+        return frames
+
+    def step(self, action: Array) -> Step:
+        frames = self._empty_frames()
+        env_reward = np.empty(self.num_envs, np.float32)
+        terminated = np.empty(self.num_envs, np.bool_)
+        truncated = np.empty(self.num_envs, np.bool_)
+        last: list[tuple[int, Array]] = []
+        for i, (env, action_i) in enumerate(zip(self._envs, self._action(action), strict=True)):
+            observation, env_reward[i], terminated[i], truncated[i], _ = env.step(action_i)
+            if terminated[i] or truncated[i]:
+                last.append((i, self._frame(observation)))
+                observation = env.reset()[0]
+            frames[i] = self._frame(observation)
+        final_frames = frames
+        if last:
+            final_frames = frames.copy()
+            for i, frame in last:
+                final_frames[i] = frame
+        # Where both hold, the episode ended by itself: nothing is left to bootstrap from.
+        return Step(frames, env_reward, terminated, truncated & ~terminated, final_frames)
+
+    def capture(self, env: int) -> Array:
+        return self._camera.capture(self._envs[env])
+
+    def painter(self) -> Painter:
+        return self._camera.painter()
+
+    def close(self) -> None:
+        for env in self._envs:
+            env.close()
+        self._envs = []
+
+    def _empty_frames(self) -> Array:
+        return np.empty((self.num_envs, *self.spec.frame_shape), self._dtype)
+
+
+class RenderCamera:
+    """Takes the environment's own rendered picture, at the moment of capture."""
+
+    def __init__(self) -> None:
+        _draw_without_display()
+
+    def capture(self, env: GymEnv) -> Picture:
+        picture = env.render()
+        if not isinstance(picture, np.ndarray) or picture.ndim != 3:
+            raise UserError(f"{env.spec.id if env.spec else env} renders no picture: it cannot be filmed")
+        return reduced(picture)
+
+    def painter(self) -> PicturePainter:
+        return PicturePainter()
+
+
+class StateCamera:
+    """Classic control: keeps the few numbers of `state`, and draws them later in an environment of its own.
+
+    A picture costs a thousand times a state, in time and in memory, and few of those filmed are ever shown.
+    """
+
+    def __init__(self, env_id: str) -> None:
+        self._env_id = env_id
+
+    def capture(self, env: GymEnv) -> Array:
+        simulator: Any = env.unwrapped
+        # The pendulum's picture shows its last torque too; NaN means none yet.
+        torque = getattr(simulator, "last_u", None)
+        return np.array([*simulator.state, np.nan if torque is None else torque], np.float64)
+
+    def painter(self) -> Painter:
+        return StatePainter(self._env_id)
+
+
+class StatePainter:
+    """Draws the captures of a StateCamera."""
+
+    def __init__(self, env_id: str) -> None:
+        self._env_id = env_id
+        self._env: GymEnv | None = None
+
+    def draw(self, captures: Array) -> Picture:
+        if self._env is None:
+            _draw_without_display()
+            self._env = make_one(self._env_id, 0, "rgb_array")
+            self._env.reset(seed=0)
+        simulator: Any = self._env.unwrapped
+        pictures = []
+        for *state, torque in captures:
+            simulator.state = np.array(state)
+            if hasattr(simulator, "last_u"):
+                simulator.last_u = None if np.isnan(torque) else torque
+            pictures.append(reduced(simulator.render()))
+        return np.stack(pictures)
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+        self._env = None
+
+
+def make_one(env_id: str, max_episode_steps: int, render_mode: str | None) -> GymEnv:
+    """One environment; 0 keeps its own limit. A missing library is a UserError that says which."""
+    try:
+        return gymnasium.make(
+            env_id, max_episode_steps=max_episode_steps or None, render_mode=render_mode, disable_env_checker=True
+        )
+    except (gymnasium.error.Error, ImportError) as error:
+        raise UserError(f"cannot make {env_id!r}: {error}") from error
+
+
+def reduced(picture: Picture) -> Picture:
+    """The picture itself, or a smaller copy with even sides when it is larger than a clip should be."""
+    height, width = picture.shape[:2]
+    if max(height, width) <= MAX_PICTURE_SIDE:
+        return picture
+    scale = REDUCED_WIDTH / max(height, width)
+    size = (round(width * scale / 2) * 2, round(height * scale / 2) * 2)
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _camera(family: str, env: GymEnv) -> Camera:
+    assert env.spec is not None
+    if family.startswith("gymnasium.envs.classic_control"):
+        return StateCamera(env.spec.id)
+    return RenderCamera()
+
+
+def _frame_reader(env_id: str, space: gymnasium.Space[Any], config: EnvConfig) -> tuple[tuple[int, ...], type, Any]:
+    """The shape and dtype of a frame, and the function that makes one of an observation."""
+    if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8 and space.shape[2] == 3:
+        size = config.frame_size
+
+        def grey(observation: Array) -> Array:
+            picture = cv2.cvtColor(observation, cv2.COLOR_RGB2GRAY)
+            return np.asarray(cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA))
+
+        return (size, size), np.uint8, grey
+    if isinstance(space, spaces.Box):
+        return (int(np.prod(space.shape)),), np.float32, np.ravel
+    if isinstance(space, spaces.Discrete):
+
+        def one_hot(observation: int) -> Array:
+            return np.asarray(np.arange(space.start, space.start + space.n) == observation, np.float32)
+
+        return (int(space.n),), np.float32, one_hot
+    raise UserError(
+        f"{env_id} has observations of the kind {type(space).__name__}: supported are Box and Discrete. "
+        "Wrap the environment with gymnasium.wrappers.FlattenObservation and register it under an id of your own."
+    )
+
+
+def _action_reader(
+    env_id: str, space: gymnasium.Space[Any]
+) -> tuple[int, tuple[float, ...], tuple[float, ...], Callable[[Array], Any]]:
+    """The number of discrete actions, the bounds of continuous ones, and how the environments want them."""
+    if isinstance(space, spaces.Discrete):
+        start = int(space.start)
+        return int(space.n), (), (), lambda action: (action + start).tolist()
+    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+        low, high, dtype = space.low, space.high, space.dtype
+        bounds = tuple(map(float, low)), tuple(map(float, high))
+        return 0, *bounds, lambda action: np.clip(action, low, high).astype(dtype)
+    raise UserError(
+        f"{env_id} has actions of the kind {space}: supported are Discrete and Box with one dimension. "
+        "Wrap the environment so that it takes one of these and register it under an id of your own."
+    )
+
+
+def _steps_per_second(env: GymEnv) -> float:
+    dt = getattr(env.unwrapped, "dt", None)
+    fps = env.metadata.get("render_fps") or (1 / dt if isinstance(dt, float) and dt > 0 else FALLBACK_FPS)
+    return float(fps)
+
+
+def _draw_without_display() -> None:
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    if not os.environ.get("DISPLAY"):
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

@@ -1,0 +1,67 @@
+"""Make environments by their Gymnasium id: Atari games in C++, everything else one by one."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+
+import gymnasium
+from gymnasium.envs.registration import EnvSpec as Registration
+
+from pairplay.config import EnvConfig
+from pairplay.envs.base import Envs
+from pairplay.types import UserError
+
+_ATARI = "ale_py.env:AtariEnv"
+
+
+def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
+    """`num_envs` copies of `env_id`, each with its own seed; the same arguments play the same episodes.
+
+    Raises UserError for an unknown id (with the nearest name), for a missing library, and for
+    observations or actions of a kind that is not supported.
+    """
+    if num_envs < 1:
+        raise UserError(f"num_envs={num_envs}: at least 1 environment is needed")
+    registration = find_registration(env_id)
+    # The libraries behind the two families are heavy and optional, so each is imported where it is needed.
+    if registration.entry_point == _ATARI:
+        from pairplay.envs.atari import AtariEnvs
+
+        return AtariEnvs(env_id, registration.kwargs["game"], num_envs, config, seed=seed)
+    from pairplay.envs.control import ControlEnvs
+
+    return ControlEnvs(registration, num_envs, config, seed=seed)
+
+
+def find_registration(env_id: str) -> Registration:
+    """Gymnasium's entry for `env_id`, which may name the module that registers it: `module:Name-v0`.
+
+    Raises UserError with the nearest known name.
+    """
+    module, _, name = env_id.rpartition(":")
+    if module:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UserError(f"environment {env_id!r}: cannot import {module!r} ({error})") from error
+    if name not in gymnasium.registry:
+        importlib.import_module("ale_py")  # registers the Atari games
+    registration = gymnasium.registry.get(name)
+    if registration is None or _is_legacy_atari(registration):
+        raise UserError(f"unknown environment {env_id!r}.{_suggestion(name)}")
+    return registration
+
+
+def _suggestion(name: str) -> str:
+    known = {key.lower(): key for key, entry in gymnasium.registry.items() if not _is_legacy_atari(entry)}
+    wanted = name.lower().replace("noframeskip", "")
+    nearest = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
+    if nearest:
+        return f" Did you mean {known[nearest[0]]!r}?"
+    return " Any Gymnasium id will do, such as 'ALE/Enduro-v5' or 'CartPole-v1'."
+
+
+def _is_legacy_atari(registration: Registration) -> bool:
+    # v0 and v4 promise other frame skips and no sticky actions; our options would silently break that promise.
+    return registration.entry_point == _ATARI and not registration.id.startswith("ALE/")
