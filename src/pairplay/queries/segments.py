@@ -1,0 +1,153 @@
+"""Cut segments out of rollouts and keep the recent ones. Knows neither the reward model nor storage."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pairplay.packing import segment_id
+from pairplay.types import Array, Footage, Picture, Rollout, Segment
+
+# T steps, N environments, L segment length, K stacked frames, F the shape of one frame
+
+
+@dataclass(frozen=True)
+class Window:
+    """Steps `start … start + length - 1` of one environment, to be filmed."""
+
+    env: int
+    start: int
+    length: int
+
+
+def draw_windows(rng: np.random.Generator, *, num_steps: int, recordable: int, length: int, count: int) -> list[Window]:
+    """At most `count` windows of the recordable environments, before anyone knows what will happen in them.
+
+    Spread evenly over the environments and never overlapping, so fewer where no more fit; uniform over all such
+    placements. A rollout shorter than `length` gives windows of the whole rollout.
+    """
+    length = min(length, num_steps)
+    fit = num_steps // length if length else 0
+    turns = [rng.permutation(recordable) for _ in range(fit)]
+    per_env = np.bincount(np.concatenate([[], *turns]).astype(np.int64)[:count], minlength=recordable)
+    windows = []
+    for env, wanted in enumerate(per_env):
+        # Sorted draws among free + wanted places, less their rank: every way to share out the free steps is as likely.
+        free = num_steps - wanted * length
+        gaps = np.sort(rng.choice(free + wanted, size=wanted, replace=False)) - np.arange(wanted)
+        windows += [Window(env, int(gap) + i * length, length) for i, gap in enumerate(gaps)]
+    return windows
+
+
+def cut(
+    rollout: Rollout, window: Window, captures: Array, *, stack: int, step: int, iteration: int, min_length: int
+) -> Footage | None:
+    """The steps of `window` up to the end of its first episode, as copies; None if those are fewer than `min_length`.
+
+    `captures` has a row for each step of the window, or for its first steps at least: the clip is never longer.
+    `step` and `iteration` say when the rollout began.
+    """
+    env, first = window.env, window.start
+    stop = min(first + min(window.length, len(captures)), rollout.shape[0])
+    ended = np.flatnonzero((rollout.terminated | rollout.truncated)[first:stop, env])
+    # The step that ends an episode is its last one; the next row is another episode already.
+    length = int(ended[0]) + 1 if len(ended) else stop - first
+    if length < max(1, min_length):
+        return None
+    frames = rollout.frames[first : first + stack - 1 + length, env].copy()
+    age = int(rollout.age[first, env])
+    # Rows before a young episode's first frame show the one before: no stack reads them, and no segment keeps them.
+    before = max(0, stack - 1 - age)
+    frames[:before] = frames[before]
+    action = rollout.action[first : first + length, env].copy()
+    return Footage(
+        segment=Segment(
+            id=segment_id(frames, age, action),
+            frames=frames,
+            age=age,
+            action=action,
+            env=env,
+            step=step,
+            iteration=iteration,
+        ),
+        captures=captures[:length].copy(),
+        env_reward=rollout.env_reward[first : first + length, env].copy(),
+    )
+
+
+class SegmentPool:
+    """The latest `capacity` pieces of footage, oldest first; each behaviour once."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self._footage: dict[str, Footage] = {}
+
+    def add(self, footage: Iterable[Footage]) -> None:
+        """Keep these too; the oldest make room. What is already here stays where it is in the queue."""
+        for piece in footage:
+            self._footage.setdefault(piece.segment.id, piece)
+        for id in list(self._footage)[: max(0, len(self) - self.capacity)]:
+            del self._footage[id]
+
+    def __len__(self) -> int:
+        return len(self._footage)
+
+    def __iter__(self) -> Iterator[Footage]:
+        return iter(self._footage.values())
+
+    def state(self) -> tuple[dict[str, Array], list[dict[str, Any]]]:
+        """Arrays and JSON for a checkpoint. Frames and captures are deflated: raw, one Atari clip is 2.7 MB."""
+        arrays: dict[str, Array] = {}
+        pieces: list[dict[str, Any]] = []
+        for i, piece in enumerate(self):
+            segment = piece.segment
+            arrays[f"{i}.frames"] = _deflate(segment.frames)
+            arrays[f"{i}.captures"] = _deflate(piece.captures)
+            arrays[f"{i}.action"] = segment.action.copy()
+            arrays[f"{i}.env_reward"] = piece.env_reward.copy()
+            pieces.append(
+                {
+                    "id": segment.id,
+                    "age": segment.age,
+                    "env": segment.env,
+                    "step": segment.step,
+                    "iteration": segment.iteration,
+                    "frames": _layout(segment.frames),
+                    "captures": _layout(piece.captures),
+                }
+            )
+        return arrays, pieces
+
+    def load(self, arrays: Mapping[str, Array], pieces: Sequence[Mapping[str, Any]]) -> None:
+        """Hold what `state` described, and nothing else."""
+        self._footage.clear()
+        for i, piece in enumerate(pieces):
+            segment = Segment(
+                id=piece["id"],
+                frames=_inflate(arrays[f"{i}.frames"], piece["frames"]),
+                age=piece["age"],
+                action=arrays[f"{i}.action"].copy(),
+                env=piece["env"],
+                step=piece["step"],
+                iteration=piece["iteration"],
+            )
+            captures = _inflate(arrays[f"{i}.captures"], piece["captures"])
+            self.add([Footage(segment, captures, arrays[f"{i}.env_reward"].copy())])
+
+
+def _layout(array: Array) -> dict[str, Any]:
+    return {"dtype": array.dtype.str, "shape": list(array.shape)}
+
+
+def _deflate(array: Array) -> Picture:
+    # copy: frombuffer gives a read-only view, which torch warns of. Level 1 is several times faster than the default.
+    return np.frombuffer(zlib.compress(np.ascontiguousarray(array).data, 1), dtype=np.uint8).copy()
+
+
+def _inflate(data: Array, layout: Mapping[str, Any]) -> Array:
+    flat = np.frombuffer(zlib.decompress(data.tobytes()), dtype=np.dtype(layout["dtype"]))
+    return flat.reshape(layout["shape"]).copy()
