@@ -6,7 +6,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from pairplay.envs.make import Painter
+from pairplay.envs.base import Painter
 from pairplay.labels.store import LabelStore
 from pairplay.run.clips import encode, save_clip
 from pairplay.types import Footage, Query
@@ -45,6 +45,7 @@ class Publisher:
 
     def close(self) -> None:
         """Finish what is queued, then stop the worker."""
+        self._worker.submit(self._painter.close)
         self._worker.shutdown(wait=True)
         self.flush()
 

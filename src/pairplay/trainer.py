@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import torch
 
 from pairplay.config import TrainConfig
-from pairplay.envs.make import Envs, make_envs
+from pairplay.envs.base import Envs
+from pairplay.envs.make import make_envs
 from pairplay.episodes import EpisodeReturns
 from pairplay.hardware import Hardware
-from pairplay.labels.store import Counts, LabelStore, Progress
+from pairplay.labels.records import Counts, Progress
+from pairplay.labels.store import LabelStore
 from pairplay.policy.networks import Policy
 from pairplay.policy.ppo import PPO
 from pairplay.policy.rollout import Actor, Explorer, PolicyActor, begin, collect
@@ -23,7 +26,7 @@ from pairplay.queries.segments import SegmentPool, cut, draw_windows
 from pairplay.queries.selection import select
 from pairplay.reward.fit import FitMetrics, fit
 from pairplay.reward.model import RewardModel
-from pairplay.run.checkpoint import Checkpoint, load_newest, save
+from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import MetricsWriter
 from pairplay.seeding import int_seed, rng, torch_rng
@@ -55,7 +58,9 @@ class Trainer:
         self.learned = config.reward == "learned"
         self.envs: Envs = make_envs(config.env_id, config.num_envs, config.env, seed=int_seed(config.seed, "envs"))
         spec = self.spec = self.envs.spec
-        policy = Policy(spec, config.ppo, precision=hardware.precision).to(hardware.device)
+        with torch.random.fork_rng():
+            torch.manual_seed(int_seed(config.seed, "policy"))
+            policy = Policy(spec, config.ppo, precision=hardware.precision).to(hardware.device)
         self.ppo = PPO(policy, spec, config.ppo, num_envs=config.num_envs, device=hardware.device)
         self.reward_model = RewardModel(
             spec, config.reward_model, seed=config.seed, device=hardware.device, precision=hardware.precision
@@ -73,7 +78,7 @@ class Trainer:
         self.segment_length = config.queries.segment_length or default_segment_length(config.env_id, spec.clip_fps)
         self.segments: dict[str, Segment] = {}
         self.comparisons: list[Comparison] = []
-        self.asked: set[frozenset[str]] = set()
+        self.asked = self.store.asked_pairs()
         self.true_return = EpisodeReturns(config.num_envs)
         self.predicted_return = EpisodeReturns(config.num_envs)
         self.iteration = 0
@@ -82,7 +87,7 @@ class Trainer:
         self.fitted_pairs = 0
         self.seconds = 0.0
         self.stopping = False
-        self.rejected: list[tuple[str, str]] = []
+        self.rejected: tuple[Rejected, ...] = ()
         self.writer = self._resume()
         self.explorer = Explorer(
             spec, rng(config.seed, "explore", self.iteration), persistence=config.queries.explore_persistence
@@ -335,10 +340,10 @@ class Trainer:
         )
 
     def _resume(self) -> MetricsWriter:
-        checkpoint, self.rejected = load_newest(self.run.checkpoints)
-        if checkpoint is None:
-            return MetricsWriter(self.run, resume_step=0)
-        self._restore(checkpoint)
+        checkpoint = load_newest(self.run.checkpoints)
+        if checkpoint is not None:
+            self.rejected = checkpoint.rejected
+            self._restore(checkpoint)
         return MetricsWriter(self.run, resume_step=self.step)
 
     def _restore(self, checkpoint: Checkpoint) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pairplay.envs.base import Painter, PicturePainter
 from pairplay.types import Array, EnvSpec, Step
 
 
@@ -23,6 +24,7 @@ class CountingEnvs:
             action_high=(),
             clip_fps=10.0,
         )
+        self.recordable = num_envs
         self.age = np.zeros(num_envs, np.int64)
         self.episode = np.zeros(num_envs, np.int64)
 
@@ -50,4 +52,11 @@ class CountingEnvs:
         )
 
     def capture(self, env: int) -> Array:
-        return self._frames()[env]
+        picture: Array = self._frames()[env]
+        return picture
+
+    def painter(self) -> Painter:
+        return PicturePainter()
+
+    def close(self) -> None:
+        pass

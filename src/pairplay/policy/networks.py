@@ -96,7 +96,7 @@ class Policy(nn.Module):
             self.torso = RunningNorm(width)
             self.actor = _mlp(width, config.hidden, spec.action_dim, gain=0.01)
             self.critic = _mlp(width, config.hidden, 1, gain=1.0)
-        self.log_std = nn.Parameter(torch.zeros(0 if spec.discrete else spec.action_dim))
+        self.log_std: Tensor = nn.Parameter(torch.zeros(0 if spec.discrete else spec.action_dim))
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (or means) `[B, A]` and values `[B]`, in fp32."""
@@ -120,7 +120,8 @@ class Policy(nn.Module):
     def mode(self, obs: Tensor) -> Tensor:
         """The most probable actions, for showing what was learnt."""
         logits, _ = self(obs)
-        return logits.argmax(1) if self.discrete else logits
+        best: Tensor = logits.argmax(1) if self.discrete else logits
+        return best
 
     def evaluate(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log probability, entropy and value `[B]` of given actions, with gradients."""

@@ -10,22 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairplay.envs.base import Envs
 from pairplay.policy.networks import Policy
-from pairplay.types import Array, EnvSpec, IntArray, Rollout, Step
+from pairplay.types import Array, EnvSpec, IntArray, Rollout
 
 # T steps, N environments, K stacked frames, F the shape of one frame
-
-
-class Envs(Protocol):
-    """What `collect` needs of a vector of environments."""
-
-    @property
-    def spec(self) -> EnvSpec: ...
-    @property
-    def num_envs(self) -> int: ...
-    def reset(self) -> Array: ...
-    def step(self, action: Array) -> Step: ...
-    def capture(self, env: int) -> Array: ...
 
 
 class Actor(Protocol):

@@ -1,0 +1,165 @@
+"""One sitting at the terminal: start or go on with a run, show how it fares, stop it without loss."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pairplay.config import TrainConfig
+from pairplay.envs.make import find_registration
+from pairplay.hardware import choose_hardware
+from pairplay.labels.store import LabelStore
+from pairplay.run.config_file import write_config
+from pairplay.run.layout import RunDir
+from pairplay.run.lock import trainer_lock
+from pairplay.teachers.base import load_teacher
+from pairplay.trainer import Snapshot, Trainer
+from pairplay.types import UserError
+from pairplay.web.server import LabelServer, start_server
+
+LINE_EVERY_S = 15.0
+"""Without a terminal to redraw, one line so often."""
+
+
+def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bool) -> int:
+    """Begin a new run. Returns the exit code."""
+    if config.reward == "learned" and config.teacher != "human":
+        load_teacher(config.teacher)  # a mistyped name must not leave a run directory behind
+    find_registration(config.env_id)
+    for option, value, least in (
+        ("--total-timesteps", config.total_timesteps, 1),
+        ("--num-envs", config.num_envs, 1),
+        ("--labels", config.labels, 0),
+    ):
+        if value < least:
+            raise UserError(f"{option} {value}: must be at least {least}")
+    run = RunDir.create(run_dir, config.env_id, config.seed)
+    write_config(run.config_toml, config)
+    return go_on(config, run, port=port, open_page=open_page)
+
+
+def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool) -> int:
+    """Train `run` from wherever it stands until its budget is spent or the user stops it. Returns the exit code."""
+    console = Console(highlight=False, soft_wrap=True)
+    with trainer_lock(run), _label_server(config, run, port, console, open_page=open_page) as server:
+        hardware = choose_hardware(config.device, config.precision, is_image=config.env_id.startswith("ALE/"))
+        trainer = Trainer(config, run, hardware)
+        try:
+            for name, reason in trainer.rejected:
+                console.print(f"Checkpoint {name} is damaged ({reason}): using an older one", style="yellow")
+            came_from = f", resumed at step {trainer.step:,}" if trainer.step else ""
+            console.print(f"{config.env_id} on {hardware}, {config.num_envs} environments{came_from}. Run: {run.path}")
+            with _Watch(config, run, server, console) as watch, _stop_on_ctrl_c(trainer, console):
+                trainer.train(watch)
+        finally:
+            trainer.close()
+    if trainer.step >= config.total_timesteps:
+        console.print(f"Done: {trainer.step:,} steps. See it play: pairplay play {run.path}")
+    else:
+        console.print(f"Saved at step {trainer.step:,}. Go on with: pairplay resume {run.path}")
+    return 0
+
+
+@contextmanager
+def _label_server(
+    config: TrainConfig, run: RunDir, port: int, console: Console, *, open_page: bool
+) -> Iterator[LabelServer | None]:
+    """The label server beside the trainer, when a person teaches."""
+    LabelStore.open(run.labels_db).close()  # made once, before two processes want it
+    if config.reward == "env" or config.teacher != "human":
+        yield None
+        return
+    server = start_server(run, port)
+    try:
+        console.print(f"Label at {server.url}", style="bold")
+        if open_page:
+            webbrowser.open(server.url)
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _stop_on_ctrl_c(trainer: Trainer, console: Console) -> Iterator[None]:
+    """Once: finish the iteration and save. Twice: stop now; the answers and the last checkpoint are on disk."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if trainer.stopping:
+            raise KeyboardInterrupt
+        trainer.stop()
+        console.print("Stopping after this iteration and saving; press Ctrl-C again to stop at once.", style="yellow")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Watch:
+    """Shows each iteration: a progress bar on a terminal, a line now and then elsewhere. Keeps the server alive."""
+
+    def __init__(self, config: TrainConfig, run: RunDir, server: LabelServer | None, console: Console) -> None:
+        self.config = config
+        self.run = run
+        self.server = server
+        self.console = console
+        self.progress = Progress(
+            TextColumn("{task.fields[phase]:<9}"),
+            BarColumn(bar_width=None),
+            TextColumn("{task.completed:>9,}/{task.total:,} steps"),
+            TextColumn("{task.fields[news]}"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not sys.stdout.isatty(),
+        )
+        self.task = self.progress.add_task("", total=config.total_timesteps, phase="starting", news="")
+        self.said_at = 0.0
+        self.server_deaths = 0
+
+    def __enter__(self) -> _Watch:
+        self.progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.progress.stop()
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        news = self._news(snapshot)
+        self.progress.update(self.task, completed=snapshot.step, phase=snapshot.phase, news=news)
+        if self.progress.disable and time.monotonic() - self.said_at > LINE_EVERY_S:
+            self.said_at = time.monotonic()
+            total = f"{self.config.total_timesteps:,}"
+            self.console.print(f"{snapshot.phase}: {snapshot.step:,}/{total} steps, {news}")
+        if self.server is not None and not self.server.alive() and self.server_deaths < 3:
+            self.server_deaths += 1
+            self.console.print("The label server stopped; starting it again on the same port.", style="yellow")
+            self.server = start_server(self.run, self.server.port)
+
+    def _news(self, snapshot: Snapshot) -> str:
+        metrics, counts = snapshot.metrics, snapshot.counts
+        parts = [f"{metrics.get('time/fps') or 0:,.0f} steps/s"]
+        if self.config.reward == "learned":
+            parts.append(f"{counts.answered}/{self.config.labels} answers")
+            if snapshot.phase == "exploring" and self.config.teacher == "human":
+                needed = self.config.queries.min_answers - counts.answered
+                parts.append(f"learning starts after {max(needed, 0)} more" if needed > 0 else "learning starts")
+            elif counts.pending and self.config.teacher == "human":
+                parts.append(f"{counts.pending} waiting")
+        for name, label in (("rollout/ep_rew_mean", "true"), ("rollout/ep_rew_pred_mean", "predicted")):
+            value = metrics.get(name)
+            if value is not None:
+                parts.append(f"{label} {value:.4g}")
+        return ", ".join(parts)
