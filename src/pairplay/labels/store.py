@@ -1,0 +1,457 @@
+"""The label store: the only contract between the trainer, which asks, and the labelers, who answer.
+
+Either side may be killed at any moment. What a method returned is on the disk; what it did not return is not there in
+part. An object may be shared between threads, and a database between processes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+from uuid import uuid4
+
+import numpy as np
+import sqlalchemy as sa
+
+from pairplay.labels.database import Database
+from pairplay.labels.records import (
+    LABELER_KINDS,
+    AnswerRow,
+    Conflict,
+    ConflictCode,
+    Counts,
+    LabelerKind,
+    LeasedQuery,
+    Progress,
+    Receipt,
+    RecentAnswer,
+)
+from pairplay.labels.schema import answers, labelers, progress, queries, segments
+from pairplay.packing import pack_segment, unpack_segment
+from pairplay.types import ANSWERS, MU, Answer, FloatArray, Footage, Preference, Query, Segment, UserError
+
+__all__ = [
+    "AnswerRow",
+    "Conflict",
+    "ConflictCode",
+    "Counts",
+    "LabelStore",
+    "LabelerKind",
+    "LeasedQuery",
+    "Progress",
+    "Receipt",
+    "RecentAnswer",
+]
+
+LEASE_S = 120.0
+"""How long a labeler holds a query without a word."""
+
+_left, _right = segments.alias("left"), segments.alias("right")
+_newer = answers.alias("newer")
+_superseded = sa.exists().where(_newer.c.supersedes == answers.c.id)
+_is_live = sa.and_(answers.c.answer != "withdrawn", ~_superseded)
+_queries_with_clips = queries.join(_left, _left.c.id == queries.c.left_segment).join(
+    _right, _right.c.id == queries.c.right_segment
+)
+_clips = (
+    queries.c.question,
+    queries.c.left_segment.label("left_id"),
+    queries.c.right_segment.label("right_id"),
+    _left.c.clip.label("left_clip"),
+    _right.c.clip.label("right_clip"),
+)
+
+
+class LabelStore:
+    """Queries, leases and answers of one run (or, on a server, of a team)."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] | None = None) -> None:
+        self._db = database
+        self._clock = clock
+
+    @classmethod
+    def open(cls, url_or_path: str | Path, *, clock: Callable[[], datetime] | None = None) -> LabelStore:
+        """Open the store at a path (SQLite) or a SQLAlchemy URL; create or migrate it if need be.
+
+        `clock` stands in for the database's own, for tests. UserError when there is something else at that place,
+        when it is from a newer Pairplay, or when the disk cannot keep labels safely.
+        """
+        return cls(Database(url_or_path), clock)
+
+    def close(self) -> None:
+        """Give the database back. The store is not to be used any more."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    # -- the trainer's side --------------------------------------------------------------------------------------
+
+    def add_query(self, query: Query, *, left_clip: str, right_clip: str, step: int) -> int:
+        """Publish a query and, unless they are known, its segments, all in one transaction. Its id.
+
+        `left_clip` and `right_clip` are the sha256 of clip files that are already in place. A pair that was asked
+        before keeps its old id and its answer, so a resumed run may ask again what it asked before it stopped.
+        """
+        if not math.isfinite(query.score):
+            raise ValueError(f"the score of a query must be finite, not {query.score}")
+        # Packed before the transaction: the writer's place is not to be held while we compress.
+        rows = [_segment_row(query.left, left_clip), _segment_row(query.right, right_clip)]
+        left_id, right_id = query.left.segment.id, query.right.segment.id
+        with self._db.write() as connection:
+            now = self._now(connection)
+            for row in rows:
+                self._db.insert_new(connection, segments, row | {"created_at": now})
+            asked = {
+                "left_segment": left_id,
+                "right_segment": right_id,
+                "strategy": query.strategy,
+                "score": query.score,
+                "question": query.question,
+                "step": step,
+                "created_at": now,
+                "status": "open",
+            }
+            self._db.insert_new(connection, queries, asked)
+            pair = (queries.c.left_segment == left_id) & (queries.c.right_segment == right_id)
+            return int(connection.execute(sa.select(queries.c.id).where(pair)).scalar_one())
+
+    def segment(self, segment_id: str) -> Segment:
+        """The segment of that name. UserError when it is absent or damaged."""
+        return unpack_segment(self._segment_column(segment_id, segments.c.data), segment_id)
+
+    def audit_rewards(self, segment_id: str) -> FloatArray:
+        """`[L]` the environment's own reward. For synthetic teachers and reports only."""
+        return np.frombuffer(self._segment_column(segment_id, segments.c.audit_reward), "<f4").astype(np.float32)
+
+    def asked_pairs(self) -> set[frozenset[str]]:
+        """The segment ids of every pair asked so far, in no order: what a resumed run need not ask again."""
+        with self._db.read() as connection:
+            rows = connection.execute(sa.select(queries.c.left_segment, queries.c.right_segment))
+            return {frozenset(row) for row in rows}
+
+    def preferences(self) -> list[Preference]:
+        """All answers that count (neither superseded nor withdrawn), skips included, by query id."""
+        select = (
+            sa.select(
+                answers.c.query_id,
+                queries.c.left_segment,
+                queries.c.right_segment,
+                answers.c.answer,
+                answers.c.mu,
+                labelers.c.name,
+                sa.func.coalesce(answers.c.answered_at, answers.c.recorded_at),
+            )
+            .join(queries, queries.c.id == answers.c.query_id)
+            .join(labelers, labelers.c.id == answers.c.labeler_id)
+            .where(_is_live)
+            .order_by(answers.c.query_id)
+        )
+        with self._db.read() as connection:
+            return [Preference(*row) for row in connection.execute(select)]
+
+    def counts(self) -> Counts:
+        """How many queries there are in each state now."""
+        with self._db.read() as connection:
+            is_open, now = queries.c.status == "open", self._now(connection)
+            leased = is_open & (queries.c.lease_expires_at > now)
+            row = connection.execute(
+                sa.select(
+                    sa.func.count(),
+                    sa.func.count(sa.case((is_open, 1))),
+                    sa.func.count(sa.case((leased, 1))),
+                    sa.func.count(sa.case((queries.c.status == "skipped", 1))),
+                ).select_from(queries)
+            ).one()
+        asked, unanswered, held, skipped = row
+        return Counts(asked, unanswered - held, held, asked - unanswered, skipped)
+
+    def post_progress(self, now: Progress) -> None:
+        """Overwrite what the trainer is doing. `updated_at` is stamped here; NaN and infinity become None."""
+        data = dataclasses.asdict(now)
+        del data["updated_at"]
+        # JSON knows no NaN, and a return is NaN until an episode has ended.
+        data = {key: None if value != value or value in (math.inf, -math.inf) else value for key, value in data.items()}
+        with self._db.write() as connection:
+            row = {"data": data, "updated_at": self._now(connection)}
+            if connection.execute(progress.update().values(**row)).rowcount == 0:
+                connection.execute(progress.insert().values(id=1, **row))
+
+    def progress(self) -> Progress | None:
+        """What the trainer posted last; None before it posted anything."""
+        with self._db.read() as connection:
+            row = connection.execute(sa.select(progress.c.data, progress.c.updated_at)).one_or_none()
+        if row is None:
+            return None
+        # A newer trainer may say more than this server knows.
+        known = {field.name for field in dataclasses.fields(Progress)}
+        return Progress(**{key: value for key, value in row.data.items() if key in known}, updated_at=row.updated_at)
+
+    # -- the labeler's side --------------------------------------------------------------------------------------
+
+    def labeler(self, name: str, kind: str) -> int:
+        """The id of the labeler of that name and kind (`human` or `synthetic`), new if need be."""
+        if kind not in LABELER_KINDS:
+            raise ValueError(f"a labeler is {' or '.join(LABELER_KINDS)}, not {kind!r}")
+        is_it = (labelers.c.name == name) & (labelers.c.kind == kind)
+        with self._db.read() as connection:
+            known = connection.execute(sa.select(labelers.c.id).where(is_it)).scalar()
+        if known is not None:
+            return int(known)
+        with self._db.write() as connection:
+            row = {"name": name, "kind": kind, "created_at": self._now(connection)}
+            self._db.insert_new(connection, labelers, row)
+            return int(connection.execute(sa.select(labelers.c.id).where(is_it)).scalar_one())
+
+    def lease(self, labeler_id: int, *, limit: int = 1, lease_s: float = LEASE_S) -> list[LeasedQuery]:
+        """Up to `limit` open queries that are this labeler's alone until the lease expires.
+
+        First those it holds already, in the order it got them and renewed, then the newest free ones: asking again
+        after a reload gives the same queries. Nobody else can get one of them meanwhile.
+        """
+        with self._db.write() as connection:
+            now = self._now(connection)
+            mine = queries.c.leased_by == labeler_id
+            free = queries.c.leased_by.is_(None) | (queries.c.lease_expires_at <= now)
+            ids = (
+                connection.execute(
+                    sa.select(queries.c.id)
+                    .where(queries.c.status == "open", mine | free)
+                    .order_by(sa.case((mine, 0), else_=1), sa.case((mine, queries.c.leased_at)), queries.c.id.desc())
+                    .limit(limit)
+                    .with_for_update(skip_locked=True)
+                )
+                .scalars()
+                .all()
+            )
+            self._hold(connection, ids, labeler_id, now, lease_s)
+            return self._leased(connection, ids)
+
+    def renew(self, labeler_id: int, query_ids: Collection[int], lease_s: float = LEASE_S) -> list[int]:
+        """Hold on to queries. The ids, sorted, that are still this labeler's; the others are lost or answered."""
+        with self._db.write() as connection:
+            held = sorted(connection.execute(self._held(labeler_id, query_ids).with_for_update()).scalars())
+            self._hold(connection, held, labeler_id, self._now(connection), lease_s)
+        return held
+
+    def release(self, labeler_id: int, query_ids: Collection[int]) -> None:
+        """Let go of queries, so that somebody else may have them now. Those of other labelers are left alone."""
+        with self._db.write() as connection:
+            held = connection.execute(self._held(labeler_id, query_ids).with_for_update()).scalars().all()
+            connection.execute(queries.update().where(queries.c.id.in_(held)).values(**_FREE))
+
+    def answer(
+        self,
+        labeler_id: int,
+        query_id: int,
+        answer: Answer,
+        *,
+        client_uuid: str,
+        shown_at: datetime | None = None,
+        answered_at: datetime | None = None,
+    ) -> Receipt:
+        """Record an answer, once: the same `client_uuid` again gives the same receipt, marked as a replay.
+
+        An answer that comes after its lease expired counts as long as the query is open and nobody else holds it.
+        `shown_at` and `answered_at` are the labeler's clock. Conflict, with nothing changed: `unknown_query`,
+        `already_answered`, `leased_by_other`, or `uuid_reused` when that uuid belongs to a different answer.
+        """
+        if answer not in ANSWERS:
+            raise ValueError(f"an answer is one of {', '.join(ANSWERS)}, not {answer!r}")
+        with self._db.write() as connection:
+            query = connection.execute(
+                sa.select(queries).where(queries.c.id == query_id).with_for_update()
+            ).one_or_none()
+            before = connection.execute(sa.select(answers).where(answers.c.client_uuid == client_uuid)).one_or_none()
+            if before is not None:
+                if (before.labeler_id, before.query_id, before.answer) != (labeler_id, query_id, answer):
+                    raise Conflict("uuid_reused", f"client_uuid {client_uuid} belongs to a different answer")
+                return _receipt(before, replay=True)
+            if query is None:
+                raise Conflict("unknown_query", f"there is no query {query_id}")
+            if query.status != "open":
+                raise Conflict("already_answered", f"query {query_id} has been answered already")
+            now = self._now(connection)
+            if query.leased_by not in (None, labeler_id) and query.lease_expires_at > now:
+                raise Conflict("leased_by_other", f"query {query_id} is with another labeler now")
+            row = self._append(
+                connection,
+                client_uuid=client_uuid,
+                query_id=query_id,
+                labeler_id=labeler_id,
+                answer=answer,
+                mu=MU[answer],
+                left_shown=query.left_segment,
+                shown_at=shown_at,
+                answered_at=answered_at,
+                recorded_at=now,
+                supersedes=connection.execute(_last_answer(query_id)).scalar(),
+            )
+            status = "skipped" if answer == "skip" else "answered"
+            connection.execute(queries.update().where(queries.c.id == query_id).values(status=status, **_FREE))
+            return _receipt(row)
+
+    def undo(self, labeler_id: int, *, client_uuid: str, lease_s: float = LEASE_S) -> Receipt:
+        """Withdraw the labeler's own answer by a new row that supersedes it; the query is theirs again.
+
+        Undoing it twice changes nothing more (a replay). To redo, answer again under a new uuid. Conflict:
+        `unknown_answer` when the labeler gave no such answer, `not_undoable` when that row is itself an undo.
+        """
+        with self._db.write() as connection:
+            undone = connection.execute(
+                sa.select(answers).where(answers.c.client_uuid == client_uuid, answers.c.labeler_id == labeler_id)
+            ).one_or_none()
+            if undone is None:
+                raise Conflict("unknown_answer", f"you gave no answer with client_uuid {client_uuid}")
+            if undone.answer == "withdrawn":
+                raise Conflict("not_undoable", "an undo cannot be undone: answer the query again instead")
+            # Locked before the answers are read, so that of two undos at once the second sees the first.
+            connection.execute(sa.select(queries.c.id).where(queries.c.id == undone.query_id).with_for_update())
+            before = connection.execute(sa.select(answers).where(answers.c.supersedes == undone.id)).one_or_none()
+            if before is None:
+                now = self._now(connection)
+                row = self._append(
+                    connection,
+                    client_uuid=str(uuid4()),
+                    query_id=undone.query_id,
+                    labeler_id=labeler_id,
+                    answer="withdrawn",
+                    left_shown=undone.left_shown,
+                    recorded_at=now,
+                    supersedes=undone.id,
+                )
+                reopen = queries.update().where(queries.c.id == undone.query_id).values(status="open")
+                connection.execute(reopen)
+                self._hold(connection, [undone.query_id], labeler_id, now, lease_s)
+            held = connection.execute(self._held(labeler_id, [undone.query_id])).scalars().all()
+            query = next(iter(self._leased(connection, held)), None)
+            return _receipt(row if before is None else before, replay=before is not None, query=query)
+
+    def recent(self, labeler_id: int, limit: int = 5) -> list[RecentAnswer]:
+        """The labeler's own answers that count, newest first."""
+        select = (
+            sa.select(answers.c.id, answers.c.client_uuid, answers.c.query_id, answers.c.answer, *_clips)
+            .add_columns(answers.c.recorded_at)
+            .select_from(_queries_with_clips.join(answers, answers.c.query_id == queries.c.id))
+            .where(answers.c.labeler_id == labeler_id, _is_live)
+            .order_by(answers.c.id.desc())
+            .limit(limit)
+        )
+        with self._db.read() as connection:
+            return [RecentAnswer(*row) for row in connection.execute(select)]
+
+    def answered_by(self, labeler_id: int) -> int:
+        """How many answers that count this labeler has given, skips included."""
+        select = sa.select(sa.func.count()).select_from(answers).where(answers.c.labeler_id == labeler_id, _is_live)
+        with self._db.read() as connection:
+            return int(connection.execute(select).scalar_one())
+
+    # -- for watching and for reports ----------------------------------------------------------------------------
+
+    def change_token(self) -> str:
+        """A word that differs when anybody, in any process, has committed since. Cheap: ask ten times a second.
+
+        Compare tokens of one store object only. Leases that run out change nothing here: no commit says so.
+        """
+        return self._db.change_token()
+
+    def now(self) -> datetime:
+        """The clock that leases and `recorded_at` are measured by."""
+        with self._db.read() as connection:
+            return self._now(connection)
+
+    def iter_answers(self) -> Iterator[AnswerRow]:
+        """Every row of `answers`, oldest first, superseded and withdrawn ones included."""
+        select = (
+            sa.select(
+                *(answers.c[name] for name in ("id", "client_uuid", "query_id", "labeler_id")),
+                labelers.c.name.label("labeler"),
+                labelers.c.kind,
+                *(answers.c[name] for name in ("answer", "mu", "left_shown", "shown_at", "answered_at")),
+                *(answers.c[name] for name in ("recorded_at", "supersedes")),
+                *_clips,
+                *(queries.c[name] for name in ("strategy", "score", "step")),
+                _is_live.label("live"),
+            )
+            .select_from(_queries_with_clips.join(answers, answers.c.query_id == queries.c.id))
+            .join(labelers, labelers.c.id == answers.c.labeler_id)
+            .order_by(answers.c.id)
+        )
+        with self._db.read() as connection:
+            rows = connection.execute(select).mappings().all()
+        for row in rows:
+            yield AnswerRow(**row)
+
+    # -- pieces --------------------------------------------------------------------------------------------------
+
+    def _now(self, connection: sa.Connection) -> datetime:
+        return self._clock() if self._clock else self._db.now(connection)
+
+    def _segment_column(self, segment_id: str, column: sa.Column[bytes]) -> bytes:
+        with self._db.read() as connection:
+            data = connection.execute(sa.select(column).where(segments.c.id == segment_id)).scalar()
+        if data is None:
+            raise UserError(f"the label store {self._db} has no segment {segment_id}: is it that of another run?")
+        return data
+
+    @staticmethod
+    def _held(labeler_id: int, query_ids: Collection[int]) -> sa.Select[int]:
+        """Which of these queries the labeler holds. One whose lease ran out is still theirs until somebody takes it."""
+        return sa.select(queries.c.id).where(queries.c.id.in_(query_ids), queries.c.leased_by == labeler_id)
+
+    @staticmethod
+    def _hold(connection: sa.Connection, ids: Collection[int], labeler_id: int, now: datetime, lease_s: float) -> None:
+        """Lease queries that are the labeler's or free to take. When a labeler first got one stays as it was."""
+        since = sa.case((queries.c.leased_by == labeler_id, queries.c.leased_at), else_=now)
+        connection.execute(
+            queries.update()
+            .where(queries.c.id.in_(ids))
+            .values(leased_by=labeler_id, leased_at=since, lease_expires_at=now + timedelta(seconds=lease_s))
+        )
+
+    @staticmethod
+    def _leased(connection: sa.Connection, ids: Sequence[int]) -> list[LeasedQuery]:
+        """These queries as a labeler sees them, in the order of `ids`."""
+        select = (
+            sa.select(queries.c.id, queries.c.lease_expires_at, *_clips)
+            .select_from(_queries_with_clips)
+            .where(queries.c.id.in_(ids))
+        )
+        found = {row["id"]: LeasedQuery(**row) for row in connection.execute(select).mappings()}
+        return [found[query_id] for query_id in ids]
+
+    @staticmethod
+    def _append(connection: sa.Connection, **row: Any) -> sa.Row[Any]:
+        return connection.execute(answers.insert().values(**row).returning(*answers.c)).one()
+
+
+_FREE: dict[str, None] = {"leased_by": None, "leased_at": None, "lease_expires_at": None}
+
+
+def _segment_row(footage: Footage, clip: str) -> dict[str, Any]:
+    segment, reward = footage.segment, footage.env_reward
+    if reward.shape != (len(segment),):
+        raise ValueError(f"segment {segment.id} has {len(segment)} steps, but rewards of shape {reward.shape}")
+    return {
+        "id": segment.id,
+        "data": pack_segment(segment),
+        "clip": clip,
+        "length": len(segment),
+        "audit_reward": reward.astype("<f4").tobytes(),
+    }
+
+
+def _last_answer(query_id: int) -> sa.Select[int]:
+    """The end of a query's chain of answers."""
+    return sa.select(answers.c.id).where(answers.c.query_id == query_id, ~_superseded)
+
+
+def _receipt(row: sa.Row[Any], *, replay: bool = False, query: LeasedQuery | None = None) -> Receipt:
+    return Receipt(row.id, row.query_id, row.answer, row.client_uuid, row.recorded_at, replay, query)
