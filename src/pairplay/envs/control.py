@@ -5,7 +5,6 @@ Small simulators spend microseconds a step, so processes would cost more than th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,6 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec as Registration
+from gymnasium.envs.registration import load_env_creator
 
 from pairplay.config import EnvConfig
 from pairplay.envs.base import Painter, PicturePainter
@@ -33,9 +33,12 @@ FALLBACK_FPS = 30.0
 class Camera(Protocol):
     """How one family of environments is filmed."""
 
+    render_mode: str | None
+    """What the environments that are played must be made with."""
+
     def capture(self, env: GymEnv) -> Array: ...
 
-    def painter(self) -> Painter: ...
+    def painter(self, env: GymEnv) -> Painter: ...
 
 
 class ControlEnvs:
@@ -43,10 +46,9 @@ class ControlEnvs:
 
     def __init__(self, registration: Registration, num_envs: int, config: EnvConfig, *, seed: int) -> None:
         self.num_envs = num_envs
-        family = str(registration.entry_point)
-        render_mode = None
-        if not family.startswith(("gymnasium.envs.classic_control", "gymnasium.envs.mujoco")):
-            render_mode = "rgb_array"
+        self._camera = _camera(registration)
+        self.recordable = num_envs if self._camera else 0
+        render_mode = self._camera.render_mode if self._camera else None
         self._envs = [make_one(registration.id, config.max_episode_steps, render_mode) for _ in range(num_envs)]
         first = self._envs[0]
         self._seeds: list[int | None] = [int_seed(seed, "environment", env) for env in range(num_envs)]
@@ -61,8 +63,6 @@ class ControlEnvs:
             action_high=high,
             clip_fps=_steps_per_second(first),
         )
-        self._camera = _camera(family, first)
-        self.recordable = num_envs
 
     def reset(self) -> Array:
         frames = self._empty_frames()
@@ -91,15 +91,22 @@ class ControlEnvs:
         return Step(frames, env_reward, terminated, truncated & ~terminated, final_frames)
 
     def capture(self, env: int) -> Array:
-        return self._camera.capture(self._envs[env])
+        return self._film().capture(self._envs[env])
 
     def painter(self) -> Painter:
-        return self._camera.painter()
+        return self._film().painter(self._envs[0])
 
     def close(self) -> None:
         for env in self._envs:
             env.close()
         self._envs = []
+
+    def _film(self) -> Camera:
+        if self._camera is None:
+            raise UserError(
+                f"{self.spec.env_id} has no pictures (render mode rgb_array), so nobody can compare its clips"
+            )
+        return self._camera
 
     def _empty_frames(self) -> Array:
         return np.empty((self.num_envs, *self.spec.frame_shape), self._dtype)
@@ -108,16 +115,15 @@ class ControlEnvs:
 class RenderCamera:
     """Takes the environment's own rendered picture, at the moment of capture."""
 
-    def __init__(self) -> None:
-        _draw_without_display()
+    render_mode: str | None = "rgb_array"
 
     def capture(self, env: GymEnv) -> Picture:
         picture = env.render()
         if not isinstance(picture, np.ndarray) or picture.ndim != 3:
-            raise UserError(f"{env.spec.id if env.spec else env} renders no picture: it cannot be filmed")
+            raise UserError(f"{env} renders no picture, so it cannot be filmed: render() gave {type(picture).__name__}")
         return reduced(picture)
 
-    def painter(self) -> PicturePainter:
+    def painter(self, env: GymEnv) -> PicturePainter:
         return PicturePainter()
 
 
@@ -126,6 +132,8 @@ class StateCamera:
 
     A picture costs a thousand times a state, in time and in memory, and few of those filmed are ever shown.
     """
+
+    render_mode: str | None = None
 
     def __init__(self, env_id: str) -> None:
         self._env_id = env_id
@@ -136,7 +144,7 @@ class StateCamera:
         torque = getattr(simulator, "last_u", None)
         return np.array([*simulator.state, np.nan if torque is None else torque], np.float64)
 
-    def painter(self) -> Painter:
+    def painter(self, env: GymEnv) -> Painter:
         return StatePainter(self._env_id)
 
 
@@ -149,7 +157,6 @@ class StatePainter:
 
     def draw(self, captures: Array) -> Picture:
         if self._env is None:
-            _draw_without_display()
             self._env = make_one(self._env_id, 0, "rgb_array")
             self._env.reset(seed=0)
         simulator: Any = self._env.unwrapped
@@ -187,11 +194,26 @@ def reduced(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _camera(family: str, env: GymEnv) -> Camera:
-    assert env.spec is not None
-    if family.startswith("gymnasium.envs.classic_control"):
-        return StateCamera(env.spec.id)
-    return RenderCamera()
+def _camera(registration: Registration) -> Camera | None:
+    """How this environment is best filmed; None when it has no pictures."""
+    creator: Any = registration.entry_point
+    if isinstance(creator, str):
+        try:
+            creator = load_env_creator(creator)
+        except (gymnasium.error.Error, ImportError) as error:
+            raise UserError(f"cannot make {registration.id!r}: {error}") from error
+    modules = [base.__module__ for base in getattr(creator, "__mro__", ())]
+    if "gymnasium.envs.mujoco.mujoco_env" in modules:
+        # Not before it is needed: MuJoCo takes long to import.
+        from pairplay.envs import mujoco
+
+        mujoco.log_warnings()
+        return mujoco.MujocoCamera()
+    if modules and modules[0].startswith("gymnasium.envs.classic_control"):
+        return StateCamera(registration.id)
+    if "rgb_array" in getattr(creator, "metadata", {}).get("render_modes", ("rgb_array",)):
+        return RenderCamera()
+    return None
 
 
 def _frame_reader(env_id: str, space: gymnasium.Space[Any], config: EnvConfig) -> tuple[tuple[int, ...], type, Any]:
@@ -239,9 +261,3 @@ def _steps_per_second(env: GymEnv) -> float:
     dt = getattr(env.unwrapped, "dt", None)
     fps = env.metadata.get("render_fps") or (1 / dt if isinstance(dt, float) and dt > 0 else FALLBACK_FPS)
     return float(fps)
-
-
-def _draw_without_display() -> None:
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    if not os.environ.get("DISPLAY"):
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")

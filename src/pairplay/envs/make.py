@@ -9,6 +9,7 @@ import gymnasium
 from gymnasium.envs.registration import EnvSpec as Registration
 
 from pairplay.config import EnvConfig
+from pairplay.envs import headless
 from pairplay.envs.base import Envs
 from pairplay.types import UserError
 
@@ -29,6 +30,7 @@ def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> En
         from pairplay.envs.atari import AtariEnvs
 
         return AtariEnvs(env_id, registration.kwargs["game"], num_envs, config, seed=seed)
+    headless.prepare()
     from pairplay.envs.control import ControlEnvs
 
     return ControlEnvs(registration, num_envs, config, seed=seed)

@@ -56,7 +56,7 @@ def decode(path: Path) -> Picture:
     try:
         with av.open(path) as container:
             size = container.metadata.get("comment", "")
-            pictures = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+            pictures = np.stack([_rgb(frame) for frame in container.decode(video=0)])
     except (OSError, av.FFmpegError, ValueError) as error:
         raise UserError(f"cannot read the clip {path}: {error}") from error
     width, _, height = size.partition("x")
@@ -96,6 +96,10 @@ def _sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _rgb(frame: av.VideoFrame) -> Picture:
+    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
 
 
 def _scale(height: int, width: int) -> int:
