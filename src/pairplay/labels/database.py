@@ -43,7 +43,7 @@ class Database:
         self.url = sa.make_url(text) if "://" in text else sa.URL.create("sqlite", database=text)
         self._is_sqlite = self.url.get_backend_name() == "sqlite"
         # A web server's thread pool has 40 threads; none of them should wait for a connection.
-        self._engine = sa.create_engine(self.url, pool_size=8, max_overflow=56)
+        self._engine = sa.create_engine(self.url, poolclass=sa.QueuePool, pool_size=8, max_overflow=56)
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _configure)
             sa.event.listen(self._engine, "begin", _begin)
