@@ -15,7 +15,7 @@ CPU_WHEELS=https://download.pytorch.org/whl/cpu
 
 say() { printf '%s\n' "$*"; }
 fail() {
-    printf '\n%s\n' "$@" >&2
+    printf '%s\n' "$@" >&2
     exit 1
 }
 
@@ -65,7 +65,7 @@ setup_python() {
     if ! "$PYTHON" -c 'import ensurepip, venv' 2>>"$LOG"; then
         can_apt && apt_install python3-venv || fail \
             "This Python cannot make virtual environments: its venv module is missing." \
-            "  Debian, Ubuntu:  apt-get install python3-venv     (as root)"
+            "  Debian, Ubuntu:  apt-get install python3-venv     (as root, with network)"
     fi
     if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
         "$PYTHON" -m venv "$VENV" >>"$LOG" 2>&1 || fail "Could not create $VENV:" "$(tail -n 5 "$LOG")"
@@ -87,14 +87,20 @@ pip_install() {
 }
 
 pip_failed() {
-    tail -n 15 "$LOG" >&2
-    fail "pip could not install the libraries; its whole output is in $LOG." \
-        "  No connection, or 'no matching distribution' for the first package: the package index cannot be reached." \
-        "    That takes the network, or a mirror or folder of wheels named in PIP_INDEX_URL or PIP_FIND_LINKS." \
-        "  'No matching distribution' for a later one: it has no wheel for this Python or platform." \
-        "    Tested are Linux and Python 3.11:  make setup PYTHON=python3.11" \
-        "  No space left on device: the libraries take about 2 GB." \
-        "Then run the same command again; it goes on where it stopped."
+    local reason
+    if grep -qE 'No space left on device' "$LOG"; then
+        reason="The disk is full: the libraries take about 2 GB."
+    elif grep -qE 'Retrying \(|ConnectionError|Could not fetch URL|ReadTimeout' "$LOG"; then
+        reason="The package index cannot be reached. It takes the network, a mirror named in PIP_INDEX_URL,
+or a folder with wheels of everything in constraints.txt:  PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER make setup"
+    elif grep -qE 'No matching distribution|requires a different Python' "$LOG"; then
+        reason="One of the libraries has no wheel for this Python or platform (see below). Tested are Linux and
+Python 3.11; another interpreter is chosen with:  make setup PYTHON=python3.11
+$(grep -E '^ERROR' "$LOG" | head -n 3)"
+    else
+        reason=$(tail -n 15 "$LOG")
+    fi
+    fail "pip could not install the libraries." "$reason" "pip's whole output is in $LOG. The same command goes on from here."
 }
 
 # On Linux, PyPI's torch brings CUDA with it: several GB of no use without an NVIDIA GPU. Its version says neither
@@ -132,25 +138,29 @@ can_draw() {
     MUJOCO_GL=egl "$VENV/bin/python" -c 'import mujoco; mujoco.GLContext(8, 8).make_current()' >/dev/null 2>&1
 }
 
+missing_packages() {
+    find_chromium >/dev/null || printf 'chromium '
+    can_draw || printf 'libegl1 libgl1-mesa-dri '
+}
+
 setup_browser() {
-    local packages=()
     LOG=$VENV/browser.log
     : >"$LOG"
-    find_chromium >/dev/null || packages+=(chromium)
-    can_draw || packages+=(libegl1 libgl1-mesa-dri)
-    [ ${#packages[@]} = 0 ] && return
+    local packages
+    packages=$(missing_packages)
+    [ -n "$packages" ] || return 0
     if can_apt; then
-        apt_install "${packages[@]}" && return
-        tail -n 15 "$LOG" >&2
-        fail "apt-get could not install ${packages[*]}; its whole output is in $LOG." \
-            "It takes the network, or a package mirror in /etc/apt. Then run the same command again."
+        # shellcheck disable=SC2086  # one word a package
+        apt_install $packages && [ -z "$(missing_packages)" ] && return
+        fail "apt-get could not install: $packages" "$(grep -E '^(E|Err):' "$LOG" | head -n 5)" \
+            "It takes the network, or a package mirror in /etc/apt. The whole output is in $LOG."
     fi
-    fail "The tests need what is not on this system yet: ${packages[*]}" \
-        "  Debian:         sudo apt-get install ${packages[*]}" \
+    fail "The tests need what this system does not have yet: $packages" \
+        "  Debian:         sudo apt-get install $packages" \
         "  Fedora:         sudo dnf install chromium mesa-libEGL mesa-dri-drivers" \
         "  macOS, Ubuntu:  Google Chrome from google.com/chrome (Ubuntu's chromium is a snap, which tests cannot drive)" \
         "A browser in an unusual place is named with:  make test CHROMIUM=/path/to/chrome" \
-        "Everything but the browser and MuJoCo tests runs without:  .venv/bin/pytest -m 'not browser'"
+        "All but the browser tests run without it:     .venv/bin/pytest -m 'not browser'"
 }
 
 case ${1:-} in
