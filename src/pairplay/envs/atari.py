@@ -31,13 +31,11 @@ MAX_EPISODE_FRAMES = 108_000
 SCREEN_WIDTH = 160
 SCREEN_HEIGHT = 210
 TALL_SCREENS = {
-    "adventure": 250,
-    "air_raid": 250,
-    "carnival": 214,
+    **dict.fromkeys(("adventure", "air_raid", "keystone_kapers", "king_kong", "klax", "laser_gates"), 250),
+    **dict.fromkeys(("mr_do", "pacman", "sir_lancelot", "space_war"), 250),
     "journey_escape": 230,
-    "keystone_kapers": 250,
-    "king_kong": 250,
     "pooyan": 220,
+    "carnival": 214,
 }
 _NO_LIMIT = 2**30
 

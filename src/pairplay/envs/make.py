@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec as Registration
 from pairplay.config import EnvConfig
 from pairplay.envs import headless
 from pairplay.envs.base import Envs
+from pairplay.envs.score_masks import rectangles
 from pairplay.types import UserError
 
 _ATARI = "ale_py.env:AtariEnv"
@@ -34,6 +35,12 @@ def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> En
     from pairplay.envs.control import ControlEnvs
 
     return ControlEnvs(registration, num_envs, config, seed=seed)
+
+
+def has_mask(env_id: str) -> bool:
+    """Whether `mask_score` hides anything in this environment. Raises UserError for an unknown id."""
+    registration = find_registration(env_id)
+    return registration.entry_point == _ATARI and bool(rectangles(registration.kwargs["game"]))
 
 
 def find_registration(env_id: str) -> Registration:

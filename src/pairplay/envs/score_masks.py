@@ -1,11 +1,10 @@
-"""Where Atari games show score, lives and speed: blacked out for the networks, never for people.
+"""Where Atari games show score, distance and progress: blacked out for the networks, never for people.
 
-A reward model that can read the score would learn to read, not to judge the play.
+A reward model that can read the score learns to read, not to judge the play. Lives stay visible.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 
@@ -19,17 +18,23 @@ class Rectangle:
     right: int = 160
 
     def scaled(self, height: int, width: int, size: int) -> tuple[slice, slice]:
-        """The rows and columns of a `size` x `size` frame that any pixel of the rectangle reaches."""
-        rows = slice(self.top * size // height, math.ceil(self.bottom * size / height))
-        columns = slice(self.left * size // width, math.ceil(self.right * size / width))
+        """The rows and columns of a `size` x `size` frame into which any part of the rectangle falls."""
+        rows = slice(self.top * size // height, -(-self.bottom * size // height))
+        columns = slice(self.left * size // width, -(-self.right * size // width))
         return rows, columns
 
 
-_MASKS: dict[str, tuple[Rectangle, ...]] = {
-    "enduro": (Rectangle(160, 210),),
+_RECTANGLES: dict[str, tuple[Rectangle, ...]] = {
+    "beam_rider": (Rectangle(8, 31, left=56, right=112), Rectangle(31, 42, left=16, right=36)),  # sector; ships left
+    "breakout": (Rectangle(4, 16),),
+    "enduro": (Rectangle(155, 210),),  # the dashboard: distance, whose last digit spins with the speed, and cars left
+    "pong": (Rectangle(0, 22),),
+    "qbert": (Rectangle(5, 15, left=32, right=75),),
+    "seaquest": (Rectangle(8, 18),),
+    "space_invaders": (Rectangle(9, 21),),  # the command ship crosses here too, and is hidden with the score
 }
 
 
 def rectangles(game: str) -> tuple[Rectangle, ...]:
     """The rectangles of a game by its ROM name; none for a game that is not listed."""
-    return _MASKS.get(game, ())
+    return _RECTANGLES.get(game, ())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import uuid
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import av.video.stream
 import cv2
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 
 from pairplay.types import Picture, UserError
 
@@ -22,8 +23,8 @@ SMALL_SIDE = 256
 
 H.264 as browsers play it keeps one colour for each 2 x 2 pixels; doubling gives each pixel of the game its own.
 """
-QUALITY = "23"
-_OPTIONS = {"preset": "veryfast", "crf": QUALITY, "threads": "1"}
+# One thread, so that the bytes do not depend on the machine.
+_OPTIONS = {"preset": "veryfast", "crf": "20", "threads": "1"}
 
 
 def encode(pictures: Picture, fps: float) -> bytes:
@@ -41,6 +42,8 @@ def encode(pictures: Picture, fps: float) -> bytes:
             container.metadata["comment"] = f"{width}x{height}"
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=_OPTIONS)
             stream.width, stream.height, stream.pix_fmt = even_width, even_height, "yuv420p"
+            # What the conversion from RGB does; a player that has to guess may show other colours.
+            stream.codec_context.colorspace, stream.codec_context.color_range = Colorspace.SMPTE170M, ColorRange.MPEG
             for picture in pictures:
                 if scale > 1:
                     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
@@ -71,31 +74,26 @@ def decode(path: Path) -> Picture:
 
 
 def save_clip(directory: Path, data: bytes) -> str:
-    """Write `<sha256>.mp4` so that it is either whole or absent, even after a power cut; returns the sha256."""
+    """Write `<sha256>.mp4`, whole or not at all, even through a power cut; returns the sha256."""
     name = hashlib.sha256(data).hexdigest()
-    final = directory / f"{name}.mp4"
-    if final.exists():
-        return name
-    handle, temporary = tempfile.mkstemp(dir=directory, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, final)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    _sync_directory(directory)
-    return name
-
-
-def _sync_directory(directory: Path) -> None:
+    clip = directory / f"{name}.mp4"
+    if not clip.exists():
+        part = directory / f"{name}.{uuid.uuid4().hex}.part"
+        try:
+            with part.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(clip)
+        finally:
+            part.unlink(missing_ok=True)
+    # The new name must be on disk too, before anybody writes down that the clip exists.
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    return name
 
 
 def _rgb(frame: av.VideoFrame) -> Picture:
