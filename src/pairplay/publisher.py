@@ -26,6 +26,7 @@ class Publisher:
         self._clip_fps = clip_fps
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._queue: deque[Future[None]] = deque()
+        self._shas: dict[str, str] = {}
 
     @property
     def waiting(self) -> int:
@@ -55,4 +56,8 @@ class Publisher:
         self._store.add_query(query, left_clip=left, right_clip=right, step=step)
 
     def _clip(self, footage: Footage) -> str:
-        return save_clip(self._clips, encode(self._painter.draw(footage.captures), self._clip_fps))
+        """A segment is drawn and encoded once, in however many queries it stands."""
+        name = footage.segment.id
+        if name not in self._shas:
+            self._shas[name] = save_clip(self._clips, encode(self._painter.draw(footage.captures), self._clip_fps))
+        return self._shas[name]

@@ -119,12 +119,12 @@ class Trainer:
         rollout, footage = self._collect()
         reward = self._relabel(rollout)
         metrics = self._update(rollout, reward)
+        self.step += rollout.env_reward.size
         if self.learned:
             self.pool.add(footage)
             self._ask()
             metrics |= self._fit()
         self.iteration += 1
-        self.step += rollout.action.shape[0] * rollout.action.shape[1]
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
         return self._record(phase, metrics, fps=rollout.env_reward.size / elapsed)
@@ -145,7 +145,7 @@ class Trainer:
                 length=self.segment_length,
                 count=config.queries.windows,
             )
-            if self.learned and self._labels_wanted()
+            if self.learned and self._labels_left()
             else []
         )
         film: dict[int, list[int]] = {}
@@ -199,6 +199,9 @@ class Trainer:
             lr_scale=1.0 - self.step / self.config.total_timesteps,
             rng=rng(self.config.seed, "minibatches", self.iteration),
         )
+
+    def _labels_left(self) -> bool:
+        return self.store.counts().asked + self.publisher.waiting < self.config.labels
 
     def _labels_wanted(self) -> int:
         """How many queries to publish now."""

@@ -1,0 +1,152 @@
+"""The whole loop on a small environment: what it may see, what it must keep, and that it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig
+from pairplay.hardware import Hardware
+from pairplay.labels.store import LabelStore
+from pairplay.run.layout import RunDir
+from pairplay.run.metrics import read_metrics
+from pairplay.trainer import Snapshot, Trainer
+from pairplay.types import Array, FloatArray, Step
+
+HARDWARE = Hardware(torch.device("cpu"), "fp32", 1)
+CONFIG = TrainConfig(
+    env_id="Pendulum-v1",
+    teacher="random",
+    total_timesteps=4 * 128,
+    labels=16,
+    num_envs=4,
+    checkpoint_every=10**9,
+    ppo=PPOConfig(num_steps=32, minibatch_size=64, hidden=16, update_epochs=2),
+    reward_model=RewardModelConfig(hidden=16, fit_pairs=32, pretrain_pairs=64),
+    queries=QueryConfig(segment_length=6, windows=6, explore_steps=128, initial_share=0.5, min_answers=8),
+)
+
+
+def silent(snapshot: Snapshot) -> None:
+    pass
+
+
+def make_trainer(path: Path, config: TrainConfig = CONFIG) -> Trainer:
+    run = RunDir(path) if path.exists() else RunDir.create(path, config.env_id, config.seed)
+    return Trainer(config, run, HARDWARE)
+
+
+def learnt(trainer: Trainer) -> dict[str, torch.Tensor]:
+    state = trainer.ppo.state() | {f"reward.{k}": v for k, v in trainer.reward_model.state().items()}
+    return {name: tensor.clone() for name, tensor in state.items()}
+
+
+def train(
+    path: Path, config: TrainConfig = CONFIG, *, tamper: Callable[[FloatArray], FloatArray] | None = None
+) -> Trainer:
+    trainer = make_trainer(path, config)
+    if tamper is not None:
+        step = trainer.envs.step
+
+        def tampered(action: Array) -> Step:
+            answer = step(action)
+            return replace(answer, env_reward=tamper(answer.env_reward))
+
+        trainer.envs.step = tampered  # type: ignore[method-assign]
+    trainer.train(silent)
+    trainer.close()
+    return trainer
+
+
+def test_the_agent_never_sees_the_true_reward(tmp_path: Path) -> None:
+    honest = train(tmp_path / "honest")
+    noise = np.random.default_rng(0)
+    scrambled = train(
+        tmp_path / "scrambled", tamper=lambda reward: noise.normal(0, 1e3, reward.shape).astype(np.float32)
+    )
+    assert honest.learning
+    assert honest.true_return.total != scrambled.true_return.total
+    for name, tensor in learnt(honest).items():
+        assert torch.equal(tensor, learnt(scrambled)[name]), name
+
+
+def test_the_test_above_can_fail(tmp_path: Path) -> None:
+    # The same scrambling of a learner that does see the true reward, and of an oracle that judges by it, shows.
+    for change in (replace(CONFIG, reward="env"), replace(CONFIG, teacher="oracle")):
+        honest = train(tmp_path / change.reward / change.teacher / "honest", change)
+        tampered = train(tmp_path / change.reward / change.teacher / "tampered", change, tamper=lambda reward: -reward)
+        different = [name for name, tensor in learnt(honest).items() if not torch.equal(tensor, learnt(tampered)[name])]
+        assert any(name.startswith("policy.") for name in different)
+
+
+def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
+    first, second = train(tmp_path / "1"), train(tmp_path / "2")
+    for name, tensor in learnt(first).items():
+        assert torch.equal(tensor, learnt(second)[name]), name
+
+
+def test_metrics_have_the_promised_names(tmp_path: Path) -> None:
+    train(tmp_path / "run")
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["time/total_timesteps"] for row in rows] == [128, 256, 384, 512]
+    promised = {
+        "time/total_timesteps", "time/fps", "rollout/ep_rew_mean", "rollout/ep_rew_pred_mean",
+        "rollout/true_reward_accumulated", "labels/total", "labels/pending", "reward_model/loss",
+        "reward_model/val_accuracy",
+    }  # fmt: skip
+    assert all(promised <= row.keys() for row in rows)
+    assert {"train/approx_kl", "train/clip_fraction", "train/entropy_loss", "train/value_loss"} <= rows[-1].keys()
+    assert rows[-1]["labels/total"] == CONFIG.labels
+    assert rows[-1]["reward_model/loss"] is not None
+
+
+def test_resume_continues_everything(tmp_path: Path) -> None:
+    half = replace(CONFIG, total_timesteps=256)
+    first = train(tmp_path / "run", half)
+    again = make_trainer(tmp_path / "run")
+    assert (again.step, again.iteration, again.learning) == (256, 2, True)
+    assert again.true_return.total == pytest.approx(first.true_return.total)
+    assert len(again.pool) == len(first.pool)
+    assert [f.segment.id for f in again.pool] == [f.segment.id for f in first.pool]
+    assert again.asked == first.asked
+    for name, tensor in learnt(first).items():
+        assert torch.equal(tensor, learnt(again)[name]), name
+    again.train(silent)
+    again.close()
+    rows = read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [row["time/total_timesteps"] for row in rows] == [128, 256, 384, 512]
+    accumulated = [row["rollout/true_reward_accumulated"] for row in rows]
+    assert all(a > b for a, b in pairwise(accumulated) if a is not None and b is not None)
+
+
+def test_without_answers_it_explores_and_never_waits(tmp_path: Path) -> None:
+    trainer = train(tmp_path / "run", replace(CONFIG, teacher="human"))
+    assert trainer.step == CONFIG.total_timesteps
+    assert not trainer.learning
+    assert trainer.ppo.updates == 0
+    with LabelStore.open(tmp_path / "run" / "labels.db") as store:
+        counts = store.counts()
+    assert 0 < counts.pending <= CONFIG.queries.max_pending
+
+
+def test_stop_ends_after_the_iteration_and_saves(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "run")
+    trainer.train(lambda snapshot: trainer.stop())
+    trainer.close()
+    assert trainer.step == 128
+    again = make_trainer(tmp_path / "run")
+    again.close()
+    assert again.step == 128
+
+
+def test_the_baseline_asks_nothing(tmp_path: Path) -> None:
+    trainer = train(tmp_path / "run", replace(CONFIG, reward="env", teacher="human"))
+    assert trainer.ppo.updates > 0
+    with LabelStore.open(tmp_path / "run" / "labels.db") as store:
+        assert store.counts().asked == 0
