@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,8 @@ def test_no_acknowledged_answer_dies_with_its_process(path: Path, store: LabelSt
 def test_one_answer_sent_three_times_at_once_is_one_row(store: LabelStore) -> None:
     ann = store.labeler("Ann", "human")
     for number in range(10):
-        query_id = add(store, number)
-        receipts = at_once(*[lambda q=query_id: store.answer(ann, q, "left", client_uuid=f"a{q}")] * 3)
+        send = partial(store.answer, ann, add(store, number), "left", client_uuid=f"a{number}")
+        receipts = at_once(send, send, send)
         assert all(isinstance(receipt, Receipt) for receipt in receipts)
         assert sorted(receipt.replay for receipt in receipts if isinstance(receipt, Receipt)) == [False, True, True]
     assert len(list(store.iter_answers())) == 10
@@ -112,8 +113,8 @@ def test_one_query_answered_by_two_at_once_has_one_answer(store: LabelStore) -> 
     for number in range(10):
         query_id = add(store, number)
         outcomes = at_once(
-            lambda q=query_id: store.answer(ann, q, "left", client_uuid=f"a{q}"),
-            lambda q=query_id: store.answer(bob, q, "right", client_uuid=f"b{q}"),
+            partial(store.answer, ann, query_id, "left", client_uuid=f"a{number}"),
+            partial(store.answer, bob, query_id, "right", client_uuid=f"b{number}"),
         )
         assert {type(outcome) for outcome in outcomes} == {Receipt, Conflict}
     assert len(store.preferences()) == 10
@@ -122,7 +123,7 @@ def test_one_query_answered_by_two_at_once_has_one_answer(store: LabelStore) -> 
 def test_undone_twice_at_once_is_undone_once(store: LabelStore) -> None:
     ann, query_id = store.labeler("Ann", "human"), add(store, 0)
     store.answer(ann, query_id, "left", client_uuid="a")
-    one, two = at_once(*[lambda: store.undo(ann, client_uuid="a")] * 2)
+    one, two = at_once(*[partial(store.undo, ann, client_uuid="a")] * 2)
     assert isinstance(one, Receipt)
     assert isinstance(two, Receipt)
     assert one.id == two.id
@@ -134,13 +135,13 @@ def test_a_new_store_opened_by_many_at_once_is_made_once(path: Path) -> None:
         with LabelStore.open(path) as store:
             return store.labeler(name, "human")
 
-    assert len(set(at_once(*[lambda n=name: open_and_name(n) for name in "abcd"]))) == 4
+    assert sorted(map(str, at_once(*[partial(open_and_name, name) for name in "abcd"]))) == ["1", "2", "3", "4"]
 
 
 def test_many_threads_share_a_store(store: LabelStore) -> None:
     """As many as a web server has, while the trainer publishes."""
     ann = store.labeler("Ann", "human")
-    actions: list[Callable[[], object]] = [lambda n=number: add(store, n) for number in range(10)]
-    actions += [store.counts, store.preferences, store.change_token, lambda: store.lease(ann, limit=0)] * 8
+    actions: list[Callable[[], object]] = [partial(add, store, number) for number in range(10)]
+    actions += [store.counts, store.preferences, store.change_token, partial(store.lease, ann, limit=0)] * 8
     at_once(*actions)
     assert store.counts().asked == 10

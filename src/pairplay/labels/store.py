@@ -17,6 +17,7 @@ from uuid import uuid4
 import numpy as np
 import sqlalchemy as sa
 
+from pairplay.labels import selects
 from pairplay.labels.database import Database
 from pairplay.labels.records import (
     LABELER_KINDS,
@@ -49,21 +50,6 @@ __all__ = [
 
 LEASE_S = 120.0
 """How long a labeler holds a query without a word."""
-
-_left, _right = segments.alias("left"), segments.alias("right")
-_newer = answers.alias("newer")
-_superseded = sa.exists().where(_newer.c.supersedes == answers.c.id)
-_is_live = sa.and_(answers.c.answer != "withdrawn", ~_superseded)
-_queries_with_clips = queries.join(_left, _left.c.id == queries.c.left_segment).join(
-    _right, _right.c.id == queries.c.right_segment
-)
-_clips = (
-    queries.c.question,
-    queries.c.left_segment.label("left_id"),
-    queries.c.right_segment.label("right_id"),
-    _left.c.clip.label("left_clip"),
-    _right.c.clip.label("right_clip"),
-)
 
 
 class LabelStore:
@@ -139,39 +125,14 @@ class LabelStore:
 
     def preferences(self) -> list[Preference]:
         """All answers that count (neither superseded nor withdrawn), skips included, by query id."""
-        select = (
-            sa.select(
-                answers.c.query_id,
-                queries.c.left_segment,
-                queries.c.right_segment,
-                answers.c.answer,
-                answers.c.mu,
-                labelers.c.name,
-                sa.func.coalesce(answers.c.answered_at, answers.c.recorded_at),
-            )
-            .join(queries, queries.c.id == answers.c.query_id)
-            .join(labelers, labelers.c.id == answers.c.labeler_id)
-            .where(_is_live)
-            .order_by(answers.c.query_id)
-        )
         with self._db.read() as connection:
-            return [Preference(*row) for row in connection.execute(select)]
+            return [Preference(*row) for row in connection.execute(selects.PREFERENCES)]
 
     def counts(self) -> Counts:
         """How many queries there are in each state now."""
         with self._db.read() as connection:
-            is_open, now = queries.c.status == "open", self._now(connection)
-            leased = is_open & (queries.c.lease_expires_at > now)
-            row = connection.execute(
-                sa.select(
-                    sa.func.count(),
-                    sa.func.count(sa.case((is_open, 1))),
-                    sa.func.count(sa.case((leased, 1))),
-                    sa.func.count(sa.case((queries.c.status == "skipped", 1))),
-                ).select_from(queries)
-            ).one()
-        asked, unanswered, held, skipped = row
-        return Counts(asked, unanswered - held, held, asked - unanswered, skipped)
+            row = connection.execute(selects.COUNTS, {"now": self._now(connection)}).one()
+        return Counts(row.asked, row.open - row.leased, row.leased, row.asked - row.open, row.skipped)
 
     def post_progress(self, now: Progress) -> None:
         """Overwrite what the trainer is doing. `updated_at` is stamped here; NaN and infinity become None."""
@@ -218,33 +179,22 @@ class LabelStore:
         """
         with self._db.write() as connection:
             now = self._now(connection)
-            mine = queries.c.leased_by == labeler_id
-            free = queries.c.leased_by.is_(None) | (queries.c.lease_expires_at <= now)
-            ids = (
-                connection.execute(
-                    sa.select(queries.c.id)
-                    .where(queries.c.status == "open", mine | free)
-                    .order_by(sa.case((mine, 0), else_=1), sa.case((mine, queries.c.leased_at)), queries.c.id.desc())
-                    .limit(limit)
-                    .with_for_update(skip_locked=True)
-                )
-                .scalars()
-                .all()
-            )
+            wanted = {"labeler_id": labeler_id, "now": now, "limit": limit}
+            ids = connection.execute(selects.LEASABLE, wanted).scalars().all()
             self._hold(connection, ids, labeler_id, now, lease_s)
             return self._leased(connection, ids)
 
-    def renew(self, labeler_id: int, query_ids: Collection[int], lease_s: float = LEASE_S) -> list[int]:
+    def renew(self, labeler_id: int, query_ids: Collection[int], lease_s: float = LEASE_S) -> Sequence[int]:
         """Hold on to queries. The ids, sorted, that are still this labeler's; the others are lost or answered."""
         with self._db.write() as connection:
-            held = sorted(connection.execute(self._held(labeler_id, query_ids).with_for_update()).scalars())
+            held = self._held(connection, labeler_id, query_ids)
             self._hold(connection, held, labeler_id, self._now(connection), lease_s)
         return held
 
     def release(self, labeler_id: int, query_ids: Collection[int]) -> None:
         """Let go of queries, so that somebody else may have them now. Those of other labelers are left alone."""
         with self._db.write() as connection:
-            held = connection.execute(self._held(labeler_id, query_ids).with_for_update()).scalars().all()
+            held = self._held(connection, labeler_id, query_ids)
             connection.execute(queries.update().where(queries.c.id.in_(held)).values(**_FREE))
 
     def answer(
@@ -269,7 +219,7 @@ class LabelStore:
             query = connection.execute(
                 sa.select(queries).where(queries.c.id == query_id).with_for_update()
             ).one_or_none()
-            before = connection.execute(sa.select(answers).where(answers.c.client_uuid == client_uuid)).one_or_none()
+            before = connection.execute(selects.ANSWER, {"client_uuid": client_uuid}).one_or_none()
             if before is not None:
                 if (before.labeler_id, before.query_id, before.answer) != (labeler_id, query_id, answer):
                     raise Conflict("uuid_reused", f"client_uuid {client_uuid} belongs to a different answer")
@@ -292,7 +242,7 @@ class LabelStore:
                 shown_at=shown_at,
                 answered_at=answered_at,
                 recorded_at=now,
-                supersedes=connection.execute(_last_answer(query_id)).scalar(),
+                supersedes=connection.execute(selects.LAST_ANSWER, {"query_id": query_id}).scalar(),
             )
             status = "skipped" if answer == "skip" else "answered"
             connection.execute(queries.update().where(queries.c.id == query_id).values(status=status, **_FREE))
@@ -305,16 +255,13 @@ class LabelStore:
         `unknown_answer` when the labeler gave no such answer, `not_undoable` when that row is itself an undo.
         """
         with self._db.write() as connection:
-            undone = connection.execute(
-                sa.select(answers).where(answers.c.client_uuid == client_uuid, answers.c.labeler_id == labeler_id)
-            ).one_or_none()
-            if undone is None:
+            undone = connection.execute(selects.ANSWER, {"client_uuid": client_uuid}).one_or_none()
+            if undone is None or undone.labeler_id != labeler_id:
                 raise Conflict("unknown_answer", f"you gave no answer with client_uuid {client_uuid}")
             if undone.answer == "withdrawn":
                 raise Conflict("not_undoable", "an undo cannot be undone: answer the query again instead")
-            # Locked before the answers are read, so that of two undos at once the second sees the first.
-            connection.execute(sa.select(queries.c.id).where(queries.c.id == undone.query_id).with_for_update())
-            before = connection.execute(sa.select(answers).where(answers.c.supersedes == undone.id)).one_or_none()
+            connection.execute(selects.QUERY, {"query_id": undone.query_id})
+            before = connection.execute(selects.SUCCESSOR, {"answer_id": undone.id}).one_or_none()
             if before is None:
                 now = self._now(connection)
                 row = self._append(
@@ -330,28 +277,20 @@ class LabelStore:
                 reopen = queries.update().where(queries.c.id == undone.query_id).values(status="open")
                 connection.execute(reopen)
                 self._hold(connection, [undone.query_id], labeler_id, now, lease_s)
-            held = connection.execute(self._held(labeler_id, [undone.query_id])).scalars().all()
+            held = self._held(connection, labeler_id, [undone.query_id])
             query = next(iter(self._leased(connection, held)), None)
             return _receipt(row if before is None else before, replay=before is not None, query=query)
 
     def recent(self, labeler_id: int, limit: int = 5) -> list[RecentAnswer]:
         """The labeler's own answers that count, newest first."""
-        select = (
-            sa.select(answers.c.id, answers.c.client_uuid, answers.c.query_id, answers.c.answer, *_clips)
-            .add_columns(answers.c.recorded_at)
-            .select_from(_queries_with_clips.join(answers, answers.c.query_id == queries.c.id))
-            .where(answers.c.labeler_id == labeler_id, _is_live)
-            .order_by(answers.c.id.desc())
-            .limit(limit)
-        )
         with self._db.read() as connection:
-            return [RecentAnswer(*row) for row in connection.execute(select)]
+            rows = connection.execute(selects.RECENT, {"labeler_id": labeler_id, "limit": limit})
+            return [RecentAnswer(*row) for row in rows]
 
     def answered_by(self, labeler_id: int) -> int:
         """How many answers that count this labeler has given, skips included."""
-        select = sa.select(sa.func.count()).select_from(answers).where(answers.c.labeler_id == labeler_id, _is_live)
         with self._db.read() as connection:
-            return int(connection.execute(select).scalar_one())
+            return int(connection.execute(selects.ANSWERED_BY, {"labeler_id": labeler_id}).scalar_one())
 
     # -- for watching and for reports ----------------------------------------------------------------------------
 
@@ -369,23 +308,8 @@ class LabelStore:
 
     def iter_answers(self) -> Iterator[AnswerRow]:
         """Every row of `answers`, oldest first, superseded and withdrawn ones included."""
-        select = (
-            sa.select(
-                *(answers.c[name] for name in ("id", "client_uuid", "query_id", "labeler_id")),
-                labelers.c.name.label("labeler"),
-                labelers.c.kind,
-                *(answers.c[name] for name in ("answer", "mu", "left_shown", "shown_at", "answered_at")),
-                *(answers.c[name] for name in ("recorded_at", "supersedes")),
-                *_clips,
-                *(queries.c[name] for name in ("strategy", "score", "step")),
-                _is_live.label("live"),
-            )
-            .select_from(_queries_with_clips.join(answers, answers.c.query_id == queries.c.id))
-            .join(labelers, labelers.c.id == answers.c.labeler_id)
-            .order_by(answers.c.id)
-        )
         with self._db.read() as connection:
-            rows = connection.execute(select).mappings().all()
+            rows = connection.execute(selects.ALL_ANSWERS).mappings().all()
         for row in rows:
             yield AnswerRow(**row)
 
@@ -402,9 +326,10 @@ class LabelStore:
         return data
 
     @staticmethod
-    def _held(labeler_id: int, query_ids: Collection[int]) -> sa.Select[int]:
+    def _held(connection: sa.Connection, labeler_id: int, query_ids: Collection[int]) -> Sequence[int]:
         """Which of these queries the labeler holds. One whose lease ran out is still theirs until somebody takes it."""
-        return sa.select(queries.c.id).where(queries.c.id.in_(query_ids), queries.c.leased_by == labeler_id)
+        wanted = {"labeler_id": labeler_id, "query_ids": list(query_ids)}
+        return connection.execute(selects.HELD, wanted).scalars().all()
 
     @staticmethod
     def _hold(connection: sa.Connection, ids: Collection[int], labeler_id: int, now: datetime, lease_s: float) -> None:
@@ -419,12 +344,8 @@ class LabelStore:
     @staticmethod
     def _leased(connection: sa.Connection, ids: Sequence[int]) -> list[LeasedQuery]:
         """These queries as a labeler sees them, in the order of `ids`."""
-        select = (
-            sa.select(queries.c.id, queries.c.lease_expires_at, *_clips)
-            .select_from(_queries_with_clips)
-            .where(queries.c.id.in_(ids))
-        )
-        found = {row["id"]: LeasedQuery(**row) for row in connection.execute(select).mappings()}
+        rows = connection.execute(selects.SHOWN, {"query_ids": list(ids)}).mappings()
+        found = {row["id"]: LeasedQuery(**row) for row in rows}
         return [found[query_id] for query_id in ids]
 
     @staticmethod
@@ -446,11 +367,6 @@ def _segment_row(footage: Footage, clip: str) -> dict[str, Any]:
         "length": len(segment),
         "audit_reward": reward.astype("<f4").tobytes(),
     }
-
-
-def _last_answer(query_id: int) -> sa.Select[int]:
-    """The end of a query's chain of answers."""
-    return sa.select(answers.c.id).where(answers.c.query_id == query_id, ~_superseded)
 
 
 def _receipt(row: sa.Row[Any], *, replay: bool = False, query: LeasedQuery | None = None) -> Receipt:
