@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
 from os import PathLike, getpid, stat_result
 from pathlib import Path
@@ -120,7 +120,8 @@ class Desk:
         progress = self.store.progress()
         alive = False
         if progress is not None and progress.updated_at is not None and progress.phase not in ("finished", "stopped"):
-            alive = datetime.now(UTC) - progress.updated_at < TRAINER_SILENT
+            # By the store's clock, which stamped it too.
+            alive = self.store.now() - progress.updated_at < TRAINER_SILENT
         return messages.Status(
             counts=messages.Counts.model_validate(self.store.counts()),
             mine=messages.Mine(answered=self.store.answered_by(self.labeler_id)),
@@ -260,9 +261,9 @@ def past_answers(desk: AtDesk, limit: Annotated[int, Query(ge=1, le=100)] = 5) -
     return messages.PastAnswers(answers=[desk.past(answer) for answer in desk.store.recent(desk.labeler_id, limit)])
 
 
-@_api.api_route(
+@_api.head("/clips/{sha256}.mp4", include_in_schema=False)
+@_api.get(
     "/clips/{sha256}.mp4",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses={
         200: {"content": {"video/mp4": {}}, "description": "The clip."},

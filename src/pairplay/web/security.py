@@ -55,7 +55,7 @@ SECURITY_HEADERS = {
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_TIMEOUT_S = 10.0
-REQUESTS_PER_S = 50.0
+REQUESTS_PER_S = 100.0
 """Of one labeler, after a burst of four times as many."""
 REFUSALS_PER_S = 10.0
 """Wrong or missing tokens, from everybody together; beyond it they are told to wait. Never delays a valid session."""
