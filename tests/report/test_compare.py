@@ -134,12 +134,6 @@ def test_missing_metrics_are_named(tmp_path: Path, make_run: MakeRun) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_the_same_runs_give_the_same_page(tmp_path: Path, make_run: MakeRun) -> None:
-    run = make_run("a", LEARNED, [1.0, 2.0])
-    first, second = (compare([run], tmp_path / out).html.read_text() for out in ("one", "two"))
-    assert first == second
-
-
 def test_labels_move_apart_and_stay_in_order() -> None:
     places = _apart({"a": 5.0, "b": 5.5, "c": 9.9}, {"a": 2.0, "b": 2.0, "c": 2.0}, 0.0, 10.0)
     assert places == {"a": 5.0, "b": 7.0, "c": 9.0}

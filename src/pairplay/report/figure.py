@@ -107,10 +107,9 @@ def as_png(figure: Figure) -> bytes:
 
 
 def as_svg(figure: Figure) -> str:
-    """The drawing as an element of a page, as wide as there is room. The same curves give the same text."""
+    """The drawing as an element of a page, as wide as there is room."""
     file = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": "pairplay"}):
-        figure.savefig(file, format="svg", metadata={"Date": None})
+    figure.savefig(file, format="svg", metadata={"Date": None})
     text = file.getvalue()
     element = text[text.index("<svg") :]  # without the prologue that a file has
     return re.sub(r'\s(width|height)="[^"]*pt"', "", element, count=2)
