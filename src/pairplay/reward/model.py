@@ -20,8 +20,8 @@ from pairplay.types import Array, EnvSpec, FloatArray, Rollout, Segment, UserErr
 
 # T steps, N environments, L segment length, K stacked frames, E ensemble members, S segments, B states, A action width
 
-CHUNK = 1024
-"""States scored at once: bounds the memory of the first layer's output."""
+CHUNK = {"cpu": 256, "cuda": 4096}
+"""States in one pass: a larger first layer falls out of the CPU's caches, a smaller one leaves a GPU idle."""
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps of each parameter."""
 
@@ -153,7 +153,7 @@ class RewardModel:
 
     def _predict(self, frames: Tensor, age: Tensor, step_B: Tensor, env_B: Tensor, action_B: Tensor) -> Tensor:
         """`[E, B]` float32, chunk by chunk."""
-        chunks = zip(*(torch.split(index, CHUNK) for index in (step_B, env_B, action_B)), strict=True)
+        chunks = zip(*(torch.split(index, CHUNK[self.device.type]) for index in (step_B, env_B, action_B)), strict=True)
         return torch.cat([self._forward(frames, age, *chunk) for chunk in chunks], dim=1)
 
     def _forward(self, frames: Tensor, age: Tensor, step_B: Tensor, env_B: Tensor, action_B: Tensor) -> Tensor:

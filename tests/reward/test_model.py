@@ -1,0 +1,188 @@
+"""Scoring in bulk is scoring one by one; relabelling normalises once; a saved model is the same model."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pairplay.reward import model as model_module
+from pairplay.reward.fit import fit
+from pairplay.reward.model import RewardModel
+from pairplay.types import EnvSpec, FloatArray, Rollout, Segment, UserError
+
+from .examples import CONFIG, IMAGE, REACH, VECTOR, compare, make_model, make_rollout, make_segment
+
+SPECS = [VECTOR, REACH, IMAGE]
+
+
+@pytest.fixture(params=SPECS, ids=lambda spec: spec.env_id)
+def spec(request: pytest.FixtureRequest) -> EnvSpec:
+    chosen: EnvSpec = request.param
+    return chosen
+
+
+def score_one(model: RewardModel, rollout: Rollout, t: int, n: int) -> FloatArray:
+    """`[E]` of one step, from a segment that holds nothing else."""
+    K, age = model.spec.stack, int(rollout.age[t, n])
+    # Frames from before the episode are replaced by noise: nobody may read them.
+    frames = rollout.frames[t : t + K, n].copy()
+    frames[: max(0, K - 1 - age)] = 77
+    one = Segment("one", frames, age, rollout.action[t : t + 1, n], env=n, step=0, iteration=0)
+    return model.segment_returns([one])[:, 0]
+
+
+def test_scoring_a_rollout_is_scoring_its_steps(spec: EnvSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rollout = make_model(spec), make_rollout(spec)
+    model.observe(rollout)
+    monkeypatch.setitem(model_module.CHUNK, "cpu", 4)  # several passes, the last one not full
+    reward_ETN = model.score(rollout)
+    assert reward_ETN.shape == (3, 7, 2)
+    assert reward_ETN.dtype == np.float32
+    for t in range(7):
+        for n in range(2):
+            np.testing.assert_allclose(reward_ETN[:, t, n], score_one(model, rollout, t, n), rtol=1e-4, atol=1e-5)
+
+
+def test_a_segment_is_worth_the_sum_of_its_steps(spec: EnvSpec) -> None:
+    model, rollout = make_model(spec), make_rollout(spec, done_rate=0.0)
+    frames = rollout.frames[2 : 2 + spec.stack - 1 + 4, 1]
+    segment = Segment("s", frames, int(rollout.age[2, 1]), rollout.action[2:6, 1], env=1, step=0, iteration=0)
+    expected = model.score(rollout)[:, 2:6, 1].sum(1)
+    np.testing.assert_allclose(model.segment_returns([segment])[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_segments_of_different_lengths_do_not_mix(spec: EnvSpec) -> None:
+    model = make_model(spec)
+    segments = [make_segment(spec, str(i), length, seed=i, age=i) for i, length in enumerate((5, 1, 3))]
+    together = model.segment_returns(segments)
+    alone = np.concatenate([model.segment_returns([segment]) for segment in segments], axis=1)
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_no_segments() -> None:
+    assert make_model(VECTOR).segment_returns([]).shape == (3, 0)
+
+
+def test_read_only_arrays_are_accepted() -> None:
+    segment = make_segment(VECTOR, "stored")
+    expected = make_model(VECTOR).segment_returns([segment])
+    for array in (segment.frames, segment.action):
+        array.setflags(write=False)
+    np.testing.assert_array_equal(make_model(VECTOR).segment_returns([segment]), expected)
+
+
+def test_actions_count_as_the_environment_received_them() -> None:
+    """The first coordinate is bounded by ±2, the second is not."""
+    model, segment = make_model(REACH), make_segment(REACH, "s", length=1)
+
+    def value(*action: float) -> float:
+        return float(model.segment_returns([replace(segment, action=np.array([action], np.float32))])[0, 0])
+
+    assert value(5.0, 1.0) == value(2.0, 1.0) != value(1.9, 1.0)
+    assert value(2.0, 5.0) != value(2.0, 1.0)
+    assert np.isfinite(value(1e30, -1e3))
+
+
+def test_relabel_normalises_each_member_then_averages() -> None:
+    model, rollout = make_model(VECTOR, replace(CONFIG, target_std=0.5)), make_rollout(VECTOR, T=40)
+    model.observe(rollout)
+    inputs = model.inputs.state()
+    estimate = model.relabel(rollout)
+    # Observing the same data twice moves no mean, so the raw scores are those that relabel saw.
+    torch.testing.assert_close(model.inputs.mean, inputs["mean"])
+    raw_ETN = model.score(rollout).astype(np.float64)
+    standard_ETN = (raw_ETN - raw_ETN.mean((1, 2), keepdims=True)) / raw_ETN.std((1, 2), keepdims=True)
+    np.testing.assert_allclose(estimate.mean, 0.5 * standard_ETN.mean(0), atol=1e-5)
+    np.testing.assert_allclose(estimate.std, 0.5 * standard_ETN.std(0), atol=1e-5)
+    assert estimate.mean.dtype == estimate.std.dtype == np.float32
+
+
+def test_relabel_with_one_member_has_the_target_standard_deviation(spec: EnvSpec) -> None:
+    model = make_model(spec, replace(CONFIG, members=1, target_std=0.05))
+    estimate = model.relabel(make_rollout(spec, T=20))
+    assert estimate.mean.std() == pytest.approx(0.05, rel=1e-3)
+    assert estimate.mean.mean() == pytest.approx(0.0, abs=1e-6)
+    np.testing.assert_array_equal(estimate.std, np.zeros((20, 2)))
+
+
+def test_a_constant_prediction_is_zero_reward() -> None:
+    model = make_model(VECTOR)
+    with torch.no_grad():
+        for parameter in model.network.parameters():
+            parameter.zero_()
+    estimate = model.relabel(make_rollout(VECTOR))
+    np.testing.assert_array_equal(estimate.mean, np.zeros((7, 2)))
+    np.testing.assert_array_equal(estimate.std, np.zeros((7, 2)))
+
+
+def test_only_relabel_and_observe_move_the_normalisers() -> None:
+    model, rollout = make_model(VECTOR), make_rollout(VECTOR)
+    model.relabel(rollout)
+    before = model.state()
+    model.score(rollout)
+    segments = [make_segment(VECTOR, str(i), seed=i) for i in range(4)]
+    fit(model, compare(segments, lambda s: s.frames.sum(), 8), pairs=8, rng=np.random.default_rng(0))
+    after = model.state()
+    for name in before:
+        if name.startswith(("inputs/", "scale/")):
+            assert torch.equal(before[name], after[name]), name
+
+
+def test_the_true_reward_changes_no_parameter_and_no_prediction(spec: EnvSpec) -> None:
+    rollout = make_rollout(spec)
+    scrambled = replace(rollout, env_reward=rollout.env_reward * -1e6 + np.float32("nan"))
+    models = [make_model(spec), make_model(spec)]
+    for model, seen in zip(models, (rollout, scrambled), strict=True):
+        for _ in range(2):
+            model.relabel(seen)
+        comparisons = compare([make_segment(spec, str(i), seed=i) for i in range(4)], lambda s: s.frames.mean(), 4)
+        fit(model, comparisons, pairs=8, rng=np.random.default_rng(0))
+    np.testing.assert_array_equal(models[0].score(rollout), models[1].score(scrambled))
+    first, second = (model.state() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_saved_model_goes_on_as_if_nothing_happened(spec: EnvSpec) -> None:
+    segments = [make_segment(spec, str(i), seed=i) for i in range(6)]
+    comparisons = compare(segments, lambda s: s.frames.mean(), 10)
+
+    def work(model: RewardModel, seed: int) -> None:
+        model.relabel(make_rollout(spec, seed=seed))
+        fit(model, comparisons, pairs=20, rng=np.random.default_rng(seed))
+
+    model, copy = make_model(spec), make_model(spec, seed=0)
+    work(model, 1)
+    state = model.state()
+    saved = {name: tensor.clone() for name, tensor in state.items()}
+    copy.load(state)
+    for twin in (model, copy):
+        work(twin, 2)
+    ours, theirs = model.state(), copy.state()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert any(not torch.equal(ours[name], saved[name]) for name in ours)
+    # Neither side holds on to the checkpoint's memory.
+    assert all(torch.equal(state[name], saved[name]) for name in state)
+
+
+def test_a_fresh_model_can_be_saved_and_loaded() -> None:
+    model, other = make_model(VECTOR, seed=1), make_model(VECTOR, seed=2)
+    fit_first = compare([make_segment(VECTOR, str(i), seed=i) for i in range(4)], lambda s: s.frames.mean(), 4)
+    fit(other, fit_first, pairs=4, rng=np.random.default_rng(0))
+    other.load(model.state())
+    assert not other.optimizer.state
+    assert all(torch.equal(a, b) for a, b in zip(model.state().values(), other.state().values(), strict=True))
+
+
+def test_a_model_of_another_shape_is_refused() -> None:
+    with pytest.raises(UserError, match="other layers"):
+        make_model(VECTOR).load(make_model(VECTOR, replace(CONFIG, hidden=32)).state())
+
+
+def test_bf16_predicts_nearly_the_same() -> None:
+    rollout = make_rollout(IMAGE)
+    exact = make_model(IMAGE).score(rollout)
+    rough = RewardModel(IMAGE, CONFIG, seed=0, device=torch.device("cpu"), precision="bf16").score(rollout)
+    assert rough.dtype == np.float32
+    assert 0 < np.abs(rough - exact).max() < 0.05 * exact.std() + 0.01
