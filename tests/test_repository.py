@@ -139,6 +139,21 @@ def test_pins_cover_everything_that_gets_installed() -> None:
         queue.extend(installed_needs(requirement))
 
 
+def test_every_import_is_declared() -> None:
+    """Nothing is there only because something else happens to need it."""
+    names = {canonicalize_name(requirement.name) for requirement in declared()}
+    providers = metadata.packages_distributions()
+    for path in [*PROGRAMS, *sorted((ROOT / "tests").rglob("*.py"))]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for module in (
+                {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"pairplay", "tests"}
+            ):
+                found = {canonicalize_name(distribution) for distribution in providers.get(module, [])}
+                assert found & names, f"{name(path)} imports {module}, which pyproject.toml does not name"
+
+
 def test_the_pinned_versions_are_the_tested_ones() -> None:
     for package, version in pins().items():
         try:
