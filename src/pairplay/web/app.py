@@ -212,7 +212,7 @@ async def events(desk: AtDesk, request: Request) -> AsyncIterator[ServerSentEven
 @_api.post("/queries/lease")
 def lease(body: messages.LeaseRequest, desk: AtDesk) -> messages.Lease:
     """Take pairs to answer: nobody else gets them until the lease expires. `hold` renews the ones on the page."""
-    held = desk.store.renew(desk.labeler_id, body.hold) if body.hold else []
+    held = list(desk.store.renew(desk.labeler_id, body.hold)) if body.hold else []
     leased = desk.store.lease(desk.labeler_id, limit=len(held) + body.limit)
     fresh = [desk.query(query) for query in leased if query.id not in held]
     return messages.Lease(queries=fresh[: body.limit], held=held)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 
 from starlette.concurrency import run_in_threadpool
 
@@ -24,7 +24,7 @@ class ChangeFeed:
         self._poller: asyncio.Task[None] | None = None
         self._closed = False
 
-    async def listen(self) -> AsyncIterator[None]:
+    async def listen(self) -> AsyncGenerator[None, None]:
         """Yields at once, then after each change and at least each `beat_s`; ends when the feed is closed."""
         self._listeners += 1
         try:
