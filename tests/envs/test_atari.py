@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ale_py
+import numpy as np
+import pytest
+from ale_py import roms
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairplay.config import EnvConfig
+from pairplay.envs.atari import TALL_SCREENS, AtariEnvs, grey_frames
+from pairplay.envs.score_masks import Rectangle, rectangles
+from pairplay.types import Picture, Step
+
+# Loading one emulator takes a fifth of a second, so the tests are content with few.
+
+PLAIN = EnvConfig(colour_envs=1, mask_score=False)
+EXACT = EnvConfig(colour_envs=1, mask_score=False, sticky_actions=0.0, noop_max=0)
+"""Nothing random, so that a bare emulator can play along."""
+FIRE = 1
+
+
+def made(game: str, config: EnvConfig, num_envs: int = 1, seed: int = 5) -> AtariEnvs:
+    return AtariEnvs(f"ALE/{game}-v5", game, num_envs, config, seed=seed)
+
+
+def play(envs: AtariEnvs, steps: int, seed: int = 0) -> list[Step]:
+    """The same actions for all environments, FIRE half of the time."""
+    rng = np.random.default_rng(seed)
+    actions = np.where(rng.random(steps) < 0.5, FIRE, rng.integers(envs.spec.num_actions, size=steps))
+    return [envs.step(np.full(envs.num_envs, action)) for action in actions]
+
+
+def emulator(game: str) -> Any:
+    ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+    ale = ale_py.ALEInterface()
+    ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("random_seed", 5)
+    ale.loadROM(roms.get_rom_path(game))
+    ale.reset_game()
+    return ale
+
+
+@pytest.mark.parametrize(("game", "size"), [("enduro", 80), ("pong", 84)])
+def test_the_colour_path_agrees_with_the_native_grey_path(game: str, size: int) -> None:
+    """The same seed plays the same episode in either group, and the networks see the same."""
+    colour = made(game, EnvConfig(colour_envs=1, frame_size=size))
+    grey = made(game, EnvConfig(colour_envs=0, frame_size=size))
+    frames = [(colour.reset(), grey.reset())]
+    steps = list(zip(play(colour, 150), play(grey, 150), strict=True))
+    frames += [(a.frames, b.frames) for a, b in steps]
+    assert all(np.array_equal(a.env_reward, b.env_reward) for a, b in steps)
+    difference = np.abs(np.diff(np.array(frames, np.int16), axis=1))
+    assert difference.mean() < 0.1
+    assert difference.max() <= 16
+    assert np.ptp(np.array(frames)[:, 0], axis=0).max() > 50, "nothing moved"
+    assert (colour.recordable, grey.recordable) == (1, 0)
+
+
+def test_an_emulator_played_by_hand_gives_the_same_pictures_rewards_and_ends() -> None:
+    envs = made("breakout", EXACT)
+    ale = emulator("breakout")
+    first = ale.getScreenRGB()
+    np.testing.assert_array_equal(envs.reset(), grey_frames(first[None], 80))
+    rewards, ends = [], 0
+    rng = np.random.default_rng(0)
+    for _ in range(500):
+        action = FIRE if rng.random() < 0.3 else rng.integers(18)
+        step = envs.step(np.array([action]))
+        reward, screens = 0, []
+        for _ in range(4):
+            reward += ale.act(ale.getLegalActionSet()[action])
+            if ale.game_over():
+                break
+            screens.append(ale.getScreenRGB())
+        assert step.env_reward[0] == reward
+        assert step.terminated[0] == ale.game_over()
+        assert not step.truncated[0]
+        rewards.append(reward)
+        if ale.game_over():
+            ends += 1
+            ale.reset_game()
+            np.testing.assert_array_equal(envs.capture(0), first)  # not the end of the old episode
+        else:
+            np.testing.assert_array_equal(envs.capture(0), np.maximum(*screens[-2:]))
+    assert ends >= 2
+    assert sum(rewards) > 0
+
+
+def test_a_truncated_episode_ends_with_what_it_would_have_shown_anyway() -> None:
+    """The vector environment's own time limit would lay two moments over each other here."""
+    limited = made("enduro", EnvConfig(colour_envs=1, mask_score=False, max_episode_steps=20), num_envs=2)
+    endless = made("enduro", PLAIN, num_envs=2)
+    first, _ = limited.reset(), endless.reset()
+    for t in range(1, 20):
+        action = np.array([FIRE, FIRE])
+        a, b = limited.step(action), endless.step(action)
+        np.testing.assert_array_equal(a.frames, b.frames)
+        assert not a.truncated.any(), t
+    a, b = limited.step(action), endless.step(action)
+    assert a.truncated.all()
+    assert not a.terminated.any()
+    np.testing.assert_array_equal(a.final_frames, b.frames)
+    np.testing.assert_array_equal(a.env_reward, b.env_reward)
+    assert np.abs(a.frames - first.astype(int)).mean() < 5, "not at the start of a new episode"
+    np.testing.assert_array_equal(grey_frames(limited.capture(0)[None], 80)[0], a.frames[0])
+
+
+def test_environments_differ_and_an_environment_is_the_same_in_a_larger_crowd() -> None:
+    three, two = made("space_invaders", PLAIN, 3), made("space_invaders", EnvConfig(colour_envs=2, mask_score=False), 2)
+    frames = [(three.reset(), two.reset())]
+    frames += [(a.frames, b.frames) for a, b in zip(play(three, 30), play(two, 30), strict=True)]
+    seen = np.array([a for a, _ in frames], np.int16)
+    again = np.array([b for _, b in frames], np.int16)
+    for i, j in ((0, 1), (0, 2), (1, 2)):
+        assert np.abs(seen[:, i] - seen[:, j]).mean() > 0.5
+    np.testing.assert_array_equal(seen[:, 0], again[:, 0])
+    assert np.abs(seen[:, 1] - again[:, 1]).max() <= 16  # grey in one, colour in the other
+
+
+def test_a_capture_is_what_the_network_sees_but_in_colour_and_unmasked() -> None:
+    masked = made("enduro", EnvConfig(colour_envs=1))
+    masked.reset()
+    play(masked, 5)
+    frame = play(masked, 1)[0].frames[0]
+    capture = masked.capture(0)
+    assert capture.shape == (210, 160, 3)
+    seen = grey_frames(capture[None], 80)[0]
+    np.testing.assert_array_equal(seen[:59], frame[:59])
+    assert (frame[59:] == 0).all()
+    assert (seen[62:] > 0).any()
+    later = play(masked, 1)
+    assert (masked.capture(0) != capture).any()
+    assert (later[0].frames[0] != frame).any()
+
+
+SCORE_BYTES = {
+    "beam_rider": (0x09, 0x0A, 0x0B),
+    "breakout": (0x4D, 0x4C),
+    "enduro": (0x2B, 0x2C, 0x2D),
+    "pong": (0x0D, 0x0E),
+    "qbert": (0x5B, 0x5A, 0x59),
+    "seaquest": (0x3A, 0x39, 0x38),
+    "space_invaders": (0x68, 0x66),
+}
+
+
+@pytest.mark.parametrize("game", SCORE_BYTES)
+def test_the_mask_hides_the_score(game: str) -> None:
+    """Two emulators in the same state but for the score look the same to the networks, and different to people."""
+    ale = emulator(game)
+    rng = np.random.default_rng(1)
+    actions = ale.getLegalActionSet()
+    differed = 0
+    for _ in range(8):
+        for _ in range(50):
+            ale.act(actions[FIRE if rng.random() < 0.5 else rng.integers(18)])
+        if ale.game_over():
+            ale.reset_game()
+        state = ale.cloneState()
+        plain = _screen_after(ale, lambda: None)
+        ale.restoreState(state)
+        scored = _screen_after(ale, lambda: _add_points(ale, SCORE_BYTES[game]))
+        ale.restoreState(state)
+        differed += bool((plain != scored).any())
+        np.testing.assert_array_equal(_masked(plain, game), _masked(scored, game))
+    assert differed >= 4, "the score did not change, so nothing was shown"
+
+
+def _screen_after(ale: Any, change: Callable[[], None]) -> Picture:
+    change()
+    ale.act(ale_py.Action.NOOP)
+    ale.act(ale_py.Action.NOOP)
+    return np.array(ale.getScreenRGB())
+
+
+def _add_points(ale: Any, score_bytes: tuple[int, ...]) -> None:
+    for address in score_bytes:
+        ale.setRAM(address, (int(ale.getRAM()[address]) + 0x11) % 0x99)
+
+
+def _masked(picture: Picture, game: str) -> Picture:
+    frame: Picture = grey_frames(picture[None], 80)[0]
+    for rectangle in rectangles(game):
+        frame[rectangle.scaled(210, 160, 80)] = 0
+    return frame
+
+
+def test_the_mask_leaves_the_game_to_be_seen() -> None:
+    """At most a third of the screen is black: the dashboard of Enduro is the largest."""
+    for game in SCORE_BYTES:
+        frame = np.ones((80, 80), np.uint8)
+        for rectangle in rectangles(game):
+            frame[rectangle.scaled(210, 160, 80)] = 0
+        assert 0.01 < 1 - frame.mean() < 1 / 3, game
+
+
+def test_a_rectangle_covers_every_frame_pixel_it_reaches() -> None:
+    # 210 rows on 80: one frame row is 2.625 screen rows. Rows 155..209 begin within frame row 59.
+    assert Rectangle(155, 210).scaled(210, 160, 80) == (slice(59, 80), slice(0, 80))
+    # Rows 5..14: 5/2.625 = 1.9, 15/2.625 = 5.7; columns 32..74: 16, 37.5.
+    assert Rectangle(5, 15, left=32, right=75).scaled(210, 160, 80) == (slice(1, 6), slice(16, 38))
+
+
+@given(st.integers(0, 209), st.integers(1, 210), st.sampled_from([64, 80, 84, 96]))
+def test_no_pixel_of_a_rectangle_shows_through(top: int, length: int, size: int) -> None:
+    bottom = min(top + length, 210)
+    screen = np.zeros((1, 210, 160, 3), np.uint8)
+    screen[:, top:bottom] = 255
+    frame = grey_frames(screen, size)[0]
+    frame[Rectangle(top, bottom).scaled(210, 160, size)] = 0
+    assert (frame == 0).all()
+
+
+def test_games_without_a_mask_are_left_alone() -> None:
+    assert rectangles("freeway") == ()
+
+
+def test_tall_screens_are_shown_in_full() -> None:
+    for game, height in TALL_SCREENS.items():
+        if game in ("carnival", "journey_escape", "pooyan", "adventure"):  # one of each height
+            assert emulator(game).getScreenDims() == (height, 160)
+    envs = made("pooyan", PLAIN)
+    assert envs.reset().shape == (1, 80, 80)
+    assert envs.capture(0).shape == (220, 160, 3)
+
+
+def test_the_spec_follows_the_configuration() -> None:
+    full = made("breakout", EnvConfig()).spec
+    assert (full.num_actions, full.stack, full.frame_shape, full.clip_fps) == (18, 4, (80, 80), 15.0)
+    assert full.action_names[:4] == ("NOOP", "FIRE", "UP", "RIGHT")
+    few = made("breakout", EnvConfig(full_action_space=False, frame_size=84, frame_stack=2, frame_skip=2)).spec
+    assert few.action_names == ("NOOP", "FIRE", "RIGHT", "LEFT")
+    assert (few.num_actions, few.stack, few.frame_shape, few.clip_fps) == (4, 2, (84, 84), 30.0)
+
+
+@pytest.mark.parametrize(("sticky_actions", "noop_max"), [(0.25, 0), (0.0, 30)])
+def test_sticky_actions_and_noops_each_make_environments_differ(sticky_actions: float, noop_max: int) -> None:
+    """With neither they would play alike, as the emulator played by hand shows."""
+    config = EnvConfig(colour_envs=2, sticky_actions=sticky_actions, noop_max=noop_max)
+    envs = made("space_invaders", config, num_envs=2)
+    envs.reset()
+    frames = np.array([step.frames for step in play(envs, 60)])
+    assert (frames[:, 0] != frames[:, 1]).any()
+
+
+@pytest.mark.timeout(20)
+def test_an_unknown_action_is_an_error_and_not_a_wait_for_ever() -> None:
+    envs = made("breakout", EnvConfig(full_action_space=False))
+    envs.reset()
+    for action in (np.array([4]), np.array([-1]), np.array([0, 0])):
+        with pytest.raises(ValueError, match=r"actions must be \[1\] integers in 0\.\.3"):
+            envs.step(action)
+    envs.step(np.array([3]))
