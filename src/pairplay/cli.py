@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, TypeVar
 
 import tyro
 from rich.console import Console
+from tyro.conf import Positional
 
 import pairplay
 from pairplay.config import PRESETS, TrainConfig, preset
@@ -21,7 +22,6 @@ from pairplay.names import unknown
 from pairplay.types import UserError
 
 Options = TypeVar("Options")
-Positional = tyro.conf.Positional
 
 
 @dataclass(frozen=True)
@@ -248,15 +248,25 @@ First steps:          pairplay train            two clips of Enduro in your brow
 def _parse(kind: type[Options], argv: Sequence[str], command: str, default: Options | None = None) -> Options:
     """Parse with tyro; an unknown option is one line with the nearest name."""
     prog = f"pairplay {command}"
-    known = [
-        option for action in tyro.extras.get_parser(kind, prog=prog, default=default)._actions
-        for option in action.option_strings
-    ]  # fmt: skip
-    for word in argv:
-        option = word.split("=", 1)[0].replace("_", "-")
-        if option.startswith("--") and option not in known and option != "--help":
-            raise UserError(f"{unknown('option', option, known)} All of them: {prog} --help")
-    return tyro.cli(kind, prog=prog, args=list(argv), default=default)
+    start = tyro.MISSING_NONPROP if default is None else default
+    options, left_over = tyro.cli(kind, prog=prog, args=list(argv), default=start, return_unknown_args=True)
+    for word in left_over:
+        option = word.split("=", 1)[0]
+        raise UserError(f"{unknown('option', option, _option_names(options))} All of them: {prog} --help")
+    return options
+
+
+def _option_names(options: object, prefix: str = "") -> Iterator[str]:
+    """The names tyro gives the fields of a dataclass; the training options stand at the top level."""
+    assert is_dataclass(options)
+    for entry in fields(options):
+        value, name = getattr(options, entry.name), entry.name.replace("_", "-")
+        if is_dataclass(value):
+            yield from _option_names(value, prefix if name == "training" else f"{prefix}{name}.")
+        else:
+            yield f"--{prefix}{name}"
+        if isinstance(value, bool):
+            yield f"--{prefix}no-{name}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
