@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 from .studio import Labeler, Studio
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-QUIET = (
-    "--no-sandbox --disable-gpu --disable-background-networking --disable-quic --disable-sync "
-    "--disable-component-update --no-first-run"
-).split()
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--disable-sync",
+    "--disable-component-update",
+    "--no-first-run",
+]
 
 Visit = Callable[..., Labeler]
+Note = Callable[[str], None]
 
 
 @pytest.fixture(scope="session")
@@ -60,6 +67,17 @@ def complaints() -> Iterator[list[str]]:
     said: list[str] = []
     yield said
     assert said == []
+
+
+@pytest.fixture
+def note(capsys: pytest.CaptureFixture[str]) -> Note:
+    """Write a measurement into the test output, where it is seen without an option."""
+
+    def note(text: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{text}\n")
+
+    return note
 
 
 @pytest.fixture

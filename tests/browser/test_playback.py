@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import Visit
+from .conftest import Note, Visit
 from .studio import FPS, LENGTH, Studio, moving_square
 
 pytestmark = pytest.mark.browser
@@ -36,16 +38,16 @@ WATCH_FRAMES = """(duration_ms) => new Promise((resolve) => {
 })"""
 
 
-def test_clips_of_a_pair_are_in_step_and_loop(studio: Studio, visit: Visit) -> None:
+def test_clips_of_a_pair_are_in_step_and_loop(studio: Studio, visit: Visit, note: Note) -> None:
     person = visit(studio.url)
     person.wait_for_pair()
-    seen = person.page.evaluate(WATCH, 5500)
+    seen = person.page.evaluate(WATCH, 4400)
     apart = [abs(left - right) * FPS for left, right, _ in seen]
-    starts = sum(before[0] > 1 and after[0] < 0.3 for before, after in zip(seen, seen[1:], strict=False))
-    frames = sorted(gap * FPS for gap in person.page.evaluate(WATCH_FRAMES, 2500))
-    print(f"\napart, in frames: clocks at most {max(apart):.2f}; painted, 90 % {frames[int(0.9 * len(frames))]:.2f}")
+    starts = sum(before[0] > 1 and after[0] < 0.3 for before, after in pairwise(seen))
+    frames = sorted(gap * FPS for gap in person.page.evaluate(WATCH_FRAMES, 1200))
+    note(f"apart, in frames: clocks at most {max(apart):.2f}; painted, 90 % {frames[int(0.9 * len(frames))]:.2f}")
     assert max(apart) <= 1.0
-    assert starts >= 2, "5.5 s hold at least two loops of 1.7 s and their holds"
+    assert starts >= 1, "4.4 s hold at least one loop of 1.7 s and its hold"
     # While one clip has painted its next frame and the other not yet, they are one frame apart.
     assert frames[int(0.9 * len(frames))] <= 1.01
 
@@ -94,11 +96,9 @@ def test_clips_of_different_length_wait_for_one_another(studio: Studio, visit: V
     studio.ask(4, lambda number: moving_square(number, LENGTH if number else 8), variety=2)
     person = visit(studio.url)
     person.wait_for_pair()
-    ends = [max(left, right) for left, right, _ in person.page.evaluate(WATCH, 3000)]
-    assert max(ends) > (LENGTH - 2) / FPS, "the longer one is seen to its end"
-    positions = person.page.evaluate(WATCH, 3000)
-    shorter = [min(left, right) for left, right, _ in positions]
-    assert max(shorter) <= 8 / FPS + 0.01
+    positions = person.page.evaluate(WATCH, 2600)
+    assert max(max(left, right) for left, right, _ in positions) > (LENGTH - 2) / FPS, "the longer is seen to its end"
+    assert max(min(left, right) for left, right, _ in positions) <= 8 / FPS + 0.01
 
 
 def test_reduced_motion_plays_only_when_asked(studio: Studio, visit: Visit) -> None:

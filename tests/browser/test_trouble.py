@@ -7,13 +7,13 @@ import time
 import pytest
 from playwright.sync_api import expect
 
-from .conftest import Visit
+from .conftest import Note, Visit
 from .studio import QUESTION, Studio, moving_square
 
 pytestmark = pytest.mark.browser
 
 
-def test_an_empty_queue_wakes_by_itself(own_studio: Studio, visit: Visit) -> None:
+def test_an_empty_queue_wakes_by_itself(own_studio: Studio, visit: Visit, note: Note) -> None:
     person = visit(own_studio.start())
     page = person.page
     expect(page.get_by_role("heading", name="Nothing to compare while training rests")).to_be_visible()
@@ -27,7 +27,7 @@ def test_an_empty_queue_wakes_by_itself(own_studio: Studio, visit: Visit) -> Non
     asked = set(own_studio.ask(2))
     published = time.monotonic()
     first = person.wait_for_pair()
-    print(f"\npair published → answerable: {time.monotonic() - published:.2f} s (0.27 s of it the dead time)")
+    note(f"pair published → answerable: {time.monotonic() - published:.2f} s (0.27 s of it the dead time)")
     expect(page.get_by_role("heading", name=QUESTION)).to_be_visible()
     person.press("ArrowLeft")
     page.keyboard.press("ArrowRight")

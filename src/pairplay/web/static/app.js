@@ -5,18 +5,18 @@ import { Pair, Player } from "./clips.js";
 import { Deck } from "./deck.js";
 import { listen } from "./keys.js";
 import { Outbox } from "./outbox.js";
+import * as view from "./view.js";
 import { plural, statusLine, waitingWords } from "./words.js";
+
+const { $, SAID } = view;
 
 const DEAD_MS = 250; // after a swap, so that a double press cannot answer an unseen pair
 const AWAY_MS = 120_000;
-const PACE_WINDOW_MS = 300_000;
-const KEPT = 5; // answers whose clips stay in memory, for an undo that is there at once
 const USUAL_FPS = 15; // until the run has a clip to tell
+const KEPT = 5; // answers whose clips stay in memory, for an undo that is there at once
 const RATES = [0.25, 0.5, 1, 2];
-const SAID = { left: "left", right: "right", tie: "about the same", skip: "can't tell" };
 const WELCOMED = "pairplay/welcomed";
 
-const $ = (id) => document.getElementById(id);
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 class Page {
@@ -35,76 +35,58 @@ class Page {
       clipFps: run.clip_fps ?? USUAL_FPS,
       television: run.env_id.startsWith("ALE/"),
       loop: !still.matches,
-      onChange: () => this.paintTransport(),
+      onChange: view.paintTransport,
       onProgress: (share) => $("playhead").style.setProperty("transform", `scaleX(${share})`),
     });
     this.outbox = new Outbox(`${run.env_id}/${run.run_name}`, {
       onSent: (item, receipt) => this.sent(item, receipt),
       onRefused: (item, error) => this.refused(item, error),
-      onUnauthorised: () => showGate(),
-      onChange: () => this.paintUnsent(),
+      onUnauthorised: view.showGate,
+      onChange: view.paintUnsent,
     });
     this.taken = this.outbox.answeredIds();
     this.deck = new Deck({
       isTaken: (id) => this.taken.has(id),
       unsentIds: () => this.outbox.answeredIds(),
       onReady: () => this.deck.current ?? this.swap(),
-      onBroken: () => this.notice("A clip could not be loaded; its pair was put aside."),
-      onRefused: (error) => (error.status === 401 ? showGate() : this.notice(error.message)),
+      onBroken: () => view.notice("A clip could not be loaded; its pair was put aside."),
+      onRefused: (error) => (error.status === 401 ? view.showGate() : view.notice(error.message)),
     });
   }
 
   begin() {
-    this.ask(this.run.question);
+    view.paintQuestion(this.run.question);
     document.title = `${this.run.env_id} · Pairplay`;
     $("welcome").hidden = localStorage.getItem(WELCOMED) !== null;
     this.bind();
     this.swap();
     this.outbox.hurry();
     this.recall();
-    this.stream = api.followStatus({
+    api.followStatus({
       onStatus: (status) => {
         this.status = status;
-        this.paintStatus();
+        this.paint();
         if (status.counts.pending > 0) this.deck.fill();
       },
       onReachable: (reachable) => this.setReachable(reachable),
     });
-    setInterval(() => this.paintStatus(), 5000);
+    setInterval(() => this.paint(), 5000);
   }
 
   bind() {
-    for (const button of document.querySelectorAll("[data-answer]")) {
-      button.addEventListener("click", (event) => {
-        if (event.detail > 0) button.blur(); // a mouse click must not turn Space into "the same again"
-        this.answer(button.dataset.answer);
+    const onClick = (element, act) =>
+      element.addEventListener("click", (event) => {
+        if (event.detail > 0) element.blur(); // a mouse click must not turn Space into "the same again"
+        act(event);
       });
+    for (const button of document.querySelectorAll("button[data-answer]")) {
+      onClick(button, () => this.answer(button.dataset.answer));
     }
-    $("pair").addEventListener("click", (event) => {
+    onClick($("pair"), (event) => {
       const clip = event.target.closest(".clip");
       if (clip) this.answer(clip.dataset.answer);
     });
-    const buttons = {
-      undo: () => this.undo(),
-      play: () => this.player.toggle(),
-      "replay-button": () => this.player.replay(),
-      "frame-back": () => this.player.step(-1),
-      "frame-forward": () => this.player.step(1),
-      speed: () => this.setSpeed(1, true),
-      "help-open": () => $("help").showModal(),
-      "welcome-close": () => this.welcomed(),
-    };
-    for (const [id, act] of Object.entries(buttons)) {
-      $(id).addEventListener("click", (event) => {
-        if (event.detail > 0) $(id).blur();
-        act();
-      });
-    }
-    listen({
-      left: () => this.answer("left"),
-      right: () => this.answer("right"),
-      tie: () => this.answer("tie"),
-      skip: () => this.answer("skip"),
+    const actions = {
       undo: () => this.undo(),
       toggle: () => this.player.toggle(),
       replay: () => this.player.replay(),
@@ -113,17 +95,21 @@ class Page {
       slower: () => this.setSpeed(-1),
       faster: () => this.setSpeed(1),
       help: () => $("help").showModal(),
-    });
+    };
+    onClick($("undo"), actions.undo);
+    onClick($("play"), actions.toggle);
+    onClick($("replay"), actions.replay);
+    onClick($("frame-back"), actions.back);
+    onClick($("frame-forward"), actions.forward);
+    onClick($("speed"), () => this.setSpeed(1, { around: true }));
+    onClick($("help-open"), actions.help);
+    onClick($("welcome-close"), () => this.welcomed());
+    const answers = Object.fromEntries(Object.keys(SAID).map((answer) => [answer, () => this.answer(answer)]));
+    listen({ ...answers, ...actions });
     still.addEventListener("change", () => {
       this.player.loop = !still.matches;
       if (still.matches) this.player.pause();
     });
-  }
-
-  ask(question) {
-    if ($("question").textContent === question) return;
-    $("question").textContent = question;
-    $("eyebrow").hidden = question.trim().endsWith("?");
   }
 
   /** Put the next pair on the screen, or the reason why there is none. */
@@ -131,60 +117,62 @@ class Page {
     if (!pair) {
       this.player.clear();
       $("pair").removeAttribute("data-query-id");
-      this.shownAt = null;
       this.acceptFrom = Infinity;
-      this.paintStatus();
+      this.paint();
       return;
     }
-    document.body.dataset.view = "pair";
-    $("pair").hidden = false;
-    $("waiting").hidden = true;
+    view.paintPair();
     this.player.show(pair);
     $("pair").dataset.queryId = pair.id;
-    this.ask(pair.query.question);
+    view.paintQuestion(pair.query.question);
     this.shownAt = new Date();
     this.acceptFrom = performance.now() + DEAD_MS;
+    if (!this.run.clip_fps) this.learnRate();
   }
 
   answer(answer) {
     const pair = this.deck.current;
-    if (!pair || performance.now() < this.acceptFrom) return;
+    if (!pair || view.isGated() || performance.now() < this.acceptFrom) return;
+    const answeredAt = new Date();
     const uuid = crypto.randomUUID();
-    const body = { answer, client_uuid: uuid, shown_at: this.shownAt.toISOString(), answered_at: new Date().toISOString() };
     this.taken.add(pair.id);
+    this.outbox.answer(pair.id, {
+      answer,
+      client_uuid: uuid,
+      shown_at: this.shownAt.toISOString(),
+      answered_at: answeredAt.toISOString(),
+    });
     this.swap();
-    this.flash(answer);
+    view.flash(answer);
+    view.say("");
+    view.notice("");
     this.history.push({ uuid, queryId: pair.id, answer, pair, pictures: pair.still() });
     this.forget();
     this.session += 1;
-    this.times.push(Date.now());
-    this.outbox.answer(pair.id, body);
-    this.say("");
+    this.times.push(answeredAt.getTime());
     this.welcomed();
     this.active();
-    this.paintHistory();
   }
 
   undo() {
     const entry = this.history.pop();
-    if (!entry) return;
+    if (!entry || view.isGated()) return;
     this.taken.delete(entry.queryId);
-    this.session = Math.max(0, this.session - (entry.recalled ? 0 : 1));
-    this.times.pop();
     this.outbox.undo(entry.queryId, entry.uuid);
     if (entry.pair) {
+      this.session -= 1;
+      this.times.pop();
       this.deck.bringBack(entry.pair);
       this.swap(entry.pair);
-      this.flash("undo");
-      this.say(`Taken back: ${SAID[entry.answer]}.`);
+      view.flash("undo");
+      view.say(`Taken back: ${SAID[entry.answer]}.`);
     } else {
-      this.notice("Bringing the pair back…");
+      view.notice("Bringing the pair back…");
     }
     this.active();
-    this.paintHistory();
   }
 
-  /** Free the clips of answers that an undo will hardly reach. */
+  /** Free the clips of answers that are too old to be kept at hand. */
   forget() {
     for (const entry of this.history.slice(0, -KEPT)) entry.pair?.dispose();
     this.history = this.history.slice(-KEPT);
@@ -201,49 +189,77 @@ class Page {
     const known = new Set(this.history.map((entry) => entry.uuid));
     for (const { client_uuid: uuid, query_id: queryId, answer, left, right } of answers) {
       if (known.has(uuid) || this.history.length >= KEPT) continue;
-      this.history.unshift({ uuid, queryId, answer, recalled: true, pictures: [left, right].map(stillOf) });
+      this.history.unshift({ uuid, queryId, answer, pair: null, pictures: [left, right].map(view.stillOf) });
     }
-    this.paintHistory();
+    view.paintHistory(this.history);
+  }
+
+  /** The page was opened before the run had a clip to take the frame rate from. */
+  async learnRate() {
+    try {
+      this.run = await api.getRun();
+      this.player.frame_s = 1 / (this.run.clip_fps ?? USUAL_FPS);
+    } catch {
+      // The next pair asks again.
+    }
   }
 
   sent(item, receipt) {
     if (item.kind === "answer") {
-      this.say(`Saved: ${SAID[item.body.answer]}. ${plural(receipt.answered, "answer")}`);
-      return;
+      view.say(`Saved: ${SAID[item.body.answer]}. ${plural(receipt.answered, "answer")}`);
+    } else if (receipt.query && !this.deck.ids.includes(item.queryId) && !this.taken.has(item.queryId)) {
+      this.bringBack(receipt.query);
     }
-    // Undone in an earlier life of this page: its clips are gone and come again from the server.
-    if (receipt.query && !this.deck.ids.includes(item.queryId) && !this.taken.has(item.queryId)) this.deck.bringBackQuery(receipt.query);
-    this.notice("");
+  }
+
+  /** Show a pair again that was answered in an earlier life of this page: its clips come from the server. */
+  bringBack(query) {
+    const pair = new Pair(query);
+    pair.ready.then(
+      () => {
+        if (this.deck.current?.id === pair.id) return pair.dispose();
+        this.deck.bringBack(pair);
+        this.swap(pair);
+        return view.notice("");
+      },
+      () => view.notice("The clips of that pair could not be loaded again."),
+    );
   }
 
   refused(item, error) {
     if (item.kind === "undo") {
-      this.notice("That answer can no longer be taken back.");
-    } else if (error.status === 409) {
-      this.notice("That pair had been answered already; on to the next.");
-    } else {
-      this.notice(`One answer was refused: ${error.message}`);
+      view.notice("That answer can no longer be taken back.");
+      return;
     }
-    const known = this.history.find((entry) => entry.uuid === item.uuid);
-    known?.pair?.dispose();
-    this.history = this.history.filter((entry) => entry !== known);
-    this.paintHistory();
+    view.notice(
+      error.status === 409
+        ? "That pair had been answered already; on to the next."
+        : `One answer was refused: ${error.message}`,
+    );
+    const entry = this.history.find(({ uuid }) => uuid === item.uuid);
+    if (!entry) return;
+    entry.pair?.dispose();
+    this.history = this.history.filter((other) => other !== entry);
+    this.session -= 1;
+    this.active();
   }
 
   setReachable(reachable) {
-    const back = reachable && !this.reachable;
+    const isBack = reachable && !this.reachable;
     this.reachable = reachable;
-    if (back) {
+    if (isBack) {
       this.outbox.hurry();
       this.deck.fill();
     }
-    if (!reachable) api.getStatus().catch((error) => error.status === 401 && showGate());
-    this.paintStatus();
+    // The stream does not say why it broke: the server may be gone, or may not know us any more.
+    if (!reachable) api.getStatus().catch((error) => error.status === 401 && view.showGate());
+    this.paint();
   }
 
   active() {
     this.lastActive = performance.now();
-    this.paintFigures();
+    view.paintHistory(this.history);
+    this.paint();
   }
 
   welcomed() {
@@ -251,100 +267,28 @@ class Page {
     localStorage.setItem(WELCOMED, "1");
   }
 
-  setSpeed(direction, around = false) {
+  setSpeed(direction, { around = false } = {}) {
     const index = RATES.indexOf(this.player.rate) + direction;
-    const wrapped = around ? (index + RATES.length) % RATES.length : Math.min(RATES.length - 1, Math.max(0, index));
-    this.player.setRate(RATES[wrapped]);
+    const last = RATES.length - 1;
+    this.player.setRate(RATES[around ? (index + RATES.length) % RATES.length : Math.min(last, Math.max(0, index))]);
   }
 
-  flash(answer) {
-    const button = answer === "undo" ? $("undo") : document.querySelector(`.answer[data-answer="${answer}"]`);
-    button.classList.remove("pressed");
-    void button.offsetWidth; // restarts the animation
-    button.classList.add("pressed");
-  }
-
-  say(text) {
-    $("saved").textContent = text;
-  }
-
-  notice(text) {
-    $("notice").textContent = text;
-  }
-
-  paintUnsent() {
-    const { waiting, failures } = this.outbox;
-    $("unsent").textContent = waiting > 0 && failures > 0 ? `${plural(waiting, "answer")} waiting to be sent` : "";
-  }
-
-  paintTransport() {
-    const { playing, rate } = this.player;
-    $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
-    $("play").querySelector("use").setAttribute("href", playing ? "#icon-pause" : "#icon-play");
-    document.body.classList.toggle("paused", !playing);
-    $("speed").textContent = `${rate}×`.replace("0.25", "¼").replace("0.5", "½");
-    $("speed").setAttribute("aria-label", `Speed: ${rate === 1 ? "normal" : `${rate} times`}`);
-  }
-
-  paintHistory() {
-    $("undo").disabled = this.history.length === 0;
-    $("recent").replaceChildren(
-      ...this.history.toReversed().map(({ answer, pictures }) => {
-        const item = document.createElement("li");
-        item.dataset.chosen = answer;
-        item.append(...pictures, Object.assign(document.createElement("span"), { textContent: SAID[answer] }));
-        return item;
-      }),
-    );
-  }
-
-  paintFigures() {
-    $("session-count").textContent = this.session;
-    const recent = this.times.filter((time) => time > Date.now() - PACE_WINDOW_MS).slice(-21);
-    const minutes = (recent.at(-1) - recent[0]) / 60_000;
-    $("pace").textContent = recent.length >= 4 && minutes > 0 ? Math.round((recent.length - 1) / minutes) : "–";
-    if (!this.status) return;
-    const { counts } = this.status;
-    $("depth").textContent = counts.pending + this.deck.ids.length;
-    $("budget").max = this.run.labels_budget;
-    $("budget").value = counts.answered;
-    $("budget-text").textContent = `${counts.answered} of ${plural(this.run.labels_budget, "answer")}`;
-  }
-
-  paintStatus() {
+  paint() {
     const facts = {
       status: this.status,
       reachable: this.reachable,
       away: performance.now() - this.lastActive > AWAY_MS,
-      labelsBudget: this.run.labels_budget,
+      labelsBudget: this.status?.progress?.labels_budget ?? this.run.labels_budget,
       runName: this.run.run_name,
       loading: this.deck.loading && (this.status?.counts.pending ?? 1) > 0,
+      session: this.session,
+      times: this.times,
+      inHand: this.deck.ids.length,
     };
-    const { tone, text } = statusLine(facts);
-    $("status").dataset.tone = tone;
-    $("status-text").textContent = text;
-    this.paintFigures();
-    if (this.deck.current) return;
-    document.body.dataset.view = "waiting";
-    $("pair").hidden = true;
-    $("waiting").hidden = false;
-    const words = waitingWords(facts);
-    if ($("waiting-title").textContent !== words.title) $("waiting-title").textContent = words.title;
-    if ($("waiting-text").textContent !== words.text) $("waiting-text").textContent = words.text;
+    view.paintStatusLine(statusLine(facts));
+    view.paintFigures(facts);
+    if (!this.deck.current) view.paintWaiting(waitingWords(facts));
   }
-}
-
-/** A still of a clip that is not in memory, from the server. */
-function stillOf(clip) {
-  const video = document.createElement("video");
-  Object.assign(video, { muted: true, preload: "metadata", src: clip.url, tabIndex: -1 });
-  video.setAttribute("aria-hidden", "true");
-  return video;
-}
-
-function showGate() {
-  document.body.dataset.view = "gate";
-  $("gate").hidden = false;
 }
 
 /** The link's secret, taken out of the address bar and the browser's history at once. */
@@ -364,17 +308,17 @@ async function start() {
       return;
     } catch (error) {
       if (error instanceof api.Refused && !error.temporary) {
-        showGate();
+        view.showGate();
         return;
       }
       if (!(error instanceof api.Refused || error instanceof api.Unreachable)) throw error;
-      $("status").dataset.tone = "lost";
-      $("status-text").textContent = "Label server unreachable, trying again.";
+      view.paintStatusLine(statusLine({ reachable: false }));
       await new Promise((resolve) => setTimeout(resolve, Math.min(4000, 500 * 2 ** failures)));
     }
   }
 }
 
+// The right link, pasted into this tab, changes only the fragment.
 addEventListener("hashchange", () => {
   if (location.hash.includes("token=")) location.reload();
 });

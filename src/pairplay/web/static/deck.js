@@ -39,6 +39,7 @@ export class Deck {
 
   /** Bring a pair back to the screen (undo); what was there comes next. */
   bringBack(pair) {
+    this.drop(pair.id); // the server may have leased it to us again meanwhile
     if (this.current) this.ahead.unshift(this.current);
     this.current = pair;
   }

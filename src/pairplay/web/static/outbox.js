@@ -27,8 +27,9 @@ export class Outbox {
     this.timer = 0;
   }
 
-  get waiting() {
-    return this.items.length;
+  /** How many answers the server may not have yet. */
+  get unsent() {
+    return this.items.filter((item) => item.kind === "answer").length;
   }
 
   /** Queries answered here whose answer the server may not have yet. */

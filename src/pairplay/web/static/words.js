@@ -1,6 +1,6 @@
 /** What the page says about the run. Pure functions of the server's status; nothing about the model ever goes through here. */
 
-const number = new Intl.NumberFormat("en");
+export const number = new Intl.NumberFormat("en");
 
 const PHASES = {
   starting: "The agent is getting ready",
