@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import pairplay
+from pairplay.cli import COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "pairplay"
@@ -49,12 +50,34 @@ def test_readme_names_the_two_commands() -> None:
     assert {"make train", "make test"} <= set(re.findall(r"make [a-z]+", (ROOT / "README.md").read_text()))
 
 
+def code(page: Path) -> list[str]:
+    """The pieces of a page set as code: prose may "make sure"."""
+    return re.findall(r"^```.*?^```|`[^`\n]+`", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
 def test_documented_tasks_exist(page: Path) -> None:
-    # Code only: prose may "make sure".
-    code = re.findall(r"`[^`\n]+`|^```.*?^```", page.read_text(), re.MULTILINE | re.DOTALL)
-    documented = {task for piece in code for task in re.findall(r"(?:^|`|\n|\$ |&& )make ([a-z]+)", piece)}
+    documented = {task for piece in code(page) for task in re.findall(r"(?:^|`|\$ |&& )make ([a-z]+)", piece, re.M)}
     assert documented <= make_targets()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_documented_commands_exist(page: Path) -> None:
+    documented = {
+        (command, option)
+        for piece in code(page)
+        for command, options in re.findall(
+            r"(?:^|`|\$ |/)pairplay +([a-z]+)((?:[^`\n]|\\\n)*)",
+            piece.replace('make train ARGS="', "pairplay train "),
+            re.M,
+        )
+        for option in {"", *re.findall(r"(?<=\s)--[a-z][a-z.-]*", options)}
+    }
+    assert {command for command, _ in documented} <= COMMANDS.keys()
+    for command in sorted({command for command, option in documented if option}):
+        usage = tool("pairplay", command, "--help").stdout
+        known = set(re.findall(r"--[a-z][a-z.-]*", usage))
+        assert {option for its, option in documented if its == command and option} <= known
 
 
 def test_ci_is_make_test() -> None:
