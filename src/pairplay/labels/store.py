@@ -184,7 +184,7 @@ class LabelStore:
             self._hold(connection, ids, labeler_id, now, lease_s)
             return self._leased(connection, ids)
 
-    def renew(self, labeler_id: int, query_ids: Collection[int], lease_s: float = LEASE_S) -> Sequence[int]:
+    def renew(self, labeler_id: int, query_ids: Collection[int], lease_s: float = LEASE_S) -> list[int]:
         """Hold on to queries. The ids, sorted, that are still this labeler's; the others are lost or answered."""
         with self._db.write() as connection:
             held = self._held(connection, labeler_id, query_ids)
@@ -216,9 +216,7 @@ class LabelStore:
         if answer not in ANSWERS:
             raise ValueError(f"an answer is one of {', '.join(ANSWERS)}, not {answer!r}")
         with self._db.write() as connection:
-            query = connection.execute(
-                sa.select(queries).where(queries.c.id == query_id).with_for_update()
-            ).one_or_none()
+            query = connection.execute(selects.QUERY, {"query_id": query_id}).one_or_none()
             before = connection.execute(selects.ANSWER, {"client_uuid": client_uuid}).one_or_none()
             if before is not None:
                 if (before.labeler_id, before.query_id, before.answer) != (labeler_id, query_id, answer):
@@ -274,8 +272,7 @@ class LabelStore:
                     recorded_at=now,
                     supersedes=undone.id,
                 )
-                reopen = queries.update().where(queries.c.id == undone.query_id).values(status="open")
-                connection.execute(reopen)
+                connection.execute(queries.update().where(queries.c.id == undone.query_id).values(status="open"))
                 self._hold(connection, [undone.query_id], labeler_id, now, lease_s)
             held = self._held(connection, labeler_id, [undone.query_id])
             query = next(iter(self._leased(connection, held)), None)
@@ -326,10 +323,10 @@ class LabelStore:
         return data
 
     @staticmethod
-    def _held(connection: sa.Connection, labeler_id: int, query_ids: Collection[int]) -> Sequence[int]:
+    def _held(connection: sa.Connection, labeler_id: int, query_ids: Collection[int]) -> list[int]:
         """Which of these queries the labeler holds. One whose lease ran out is still theirs until somebody takes it."""
         wanted = {"labeler_id": labeler_id, "query_ids": list(query_ids)}
-        return connection.execute(selects.HELD, wanted).scalars().all()
+        return list(connection.execute(selects.HELD, wanted).scalars())
 
     @staticmethod
     def _hold(connection: sa.Connection, ids: Collection[int], labeler_id: int, now: datetime, lease_s: float) -> None:
