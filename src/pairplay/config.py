@@ -89,6 +89,8 @@ class RewardModelConfig:
     """Comparisons a gradient step."""
     fit_pairs: int = 96
     """Comparisons visited at most in one iteration: the bound on its time."""
+    fit_stride: int = 1
+    """When fitting, predict every so many steps of a clip: neighbouring frames say nearly the same."""
     max_visits: int = 60
     """Each comparison is visited at most so often on average: more would only overfit."""
     pretrain_pairs: int = 960
@@ -184,7 +186,7 @@ QUESTIONS = {
 }
 """The goal in a person's words, where we know it; `--question` replaces it."""
 
-_ATARI = TrainConfig()
+_ATARI = TrainConfig(reward_model=RewardModelConfig(fit_stride=3))
 _CONTROL = TrainConfig(
     total_timesteps=500_000,
     checkpoint_every=100_000,

@@ -100,13 +100,24 @@ def test_a_segment_in_several_comparisons_is_evaluated_once(monkeypatch: pytest.
     model, (a, b, c) = make_model(VECTOR), vector_segments(3)
     returns, evaluated = model.returns, []
 
-    def spy(segments: list[Segment]) -> torch.Tensor:
+    def spy(segments: list[Segment], *, stride: int, rng: np.random.Generator) -> torch.Tensor:
         evaluated.append(sorted(segment.id for segment in segments))
-        return returns(segments)
+        return returns(segments, stride=stride, rng=rng)
 
     monkeypatch.setattr(model, "returns", spy)
     fit(model, [Comparison(0, a, b, 1.0), Comparison(1, c, a, 0.0)], pairs=2, rng=np.random.default_rng(0))
     assert evaluated == [["0", "1", "2"]]
+
+
+def test_a_stride_estimates_the_sum_without_bias() -> None:
+    model = make_model(VECTOR)
+    segments = [make_segment(VECTOR, "a", seed=1, length=12), make_segment(VECTOR, "b", seed=2, length=7)]
+    whole = model.segment_returns(segments)
+    rng = np.random.default_rng(0)
+    draws = np.stack([model.returns(segments, stride=3, rng=rng).detach().numpy() for _ in range(600)])
+    assert len(np.unique(draws[:, 0, 0])) == 3  # the three offsets, each once in three times
+    np.testing.assert_allclose(draws.mean(0)[:, 0], whole[:, 0], atol=4 * draws.std(0)[:, 0].max() / 600**0.5)
+    assert np.array_equal(model.returns(segments, stride=1, rng=rng).detach().numpy(), whole)
 
 
 def test_only_the_latest_answers_are_trained_on() -> None:

@@ -68,7 +68,7 @@ def fit(model: RewardModel, comparisons: Sequence[Comparison], *, pairs: int, rn
     loss_ED = np.zeros(weight_ED.shape)
     delta_ED = np.zeros(weight_ED.shape)
     for batch in _batches(rng, len(comparisons), model.config.batch_pairs, pairs):
-        loss_ED[:, batch], delta_ED[:, batch] = _step(model, [comparisons[i] for i in batch], weight_ED[:, batch])
+        loss_ED[:, batch], delta_ED[:, batch] = _step(model, [comparisons[i] for i in batch], weight_ED[:, batch], rng)
         seen_D[batch] = True
     right_ED = (delta_ED > 0) == (mu_D > 0.5)
     held_out_ED = (weight_ED == 0) & seen_D
@@ -91,7 +91,9 @@ def _batches(rng: np.random.Generator, size: int, batch: int, visits: int) -> It
             yield order[start : start + batch]
 
 
-def _step(model: RewardModel, batch: Sequence[Comparison], weight_EB: IntArray) -> tuple[Array, Array]:
+def _step(
+    model: RewardModel, batch: Sequence[Comparison], weight_EB: IntArray, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """One gradient step; each comparison's loss and predicted difference before it, `[E, B]` each."""
     place: dict[str, int] = {}
     segments: list[Segment] = []
@@ -99,7 +101,7 @@ def _step(model: RewardModel, batch: Sequence[Comparison], weight_EB: IntArray) 
         # A segment that is in several comparisons is evaluated once.
         if place.setdefault(segment.id, len(segments)) == len(segments):
             segments.append(segment)
-    return_ES = model.returns(segments)
+    return_ES = model.returns(segments, stride=model.config.fit_stride, rng=rng)
     left_EB = return_ES[:, [place[comparison.left.id] for comparison in batch]]
     right_EB = return_ES[:, [place[comparison.right.id] for comparison in batch]]
     mu_B = torch.tensor([comparison.mu for comparison in batch], dtype=torch.float32, device=model.device)

@@ -89,25 +89,32 @@ class RewardModel:
         """Raw predictions summed over each segment, `[E, S]`."""
         return self.returns(segments).cpu().numpy()
 
-    def returns(self, segments: Sequence[Segment]) -> Tensor:
-        """The same as a tensor with gradients, `[E, S]`. Segments may differ in length."""
+    def returns(
+        self, segments: Sequence[Segment], *, stride: int = 1, rng: np.random.Generator | None = None
+    ) -> Tensor:
+        """The same as a tensor with gradients, `[E, S]`. Segments may differ in length.
+
+        With a `stride` only every stride-th step is predicted, from an offset drawn with `rng`, and stands for its
+        neighbours: an estimate of the sum for a fraction of the work.
+        """
         if not segments:
             return torch.zeros(self.config.members, 0, device=self.device)
-        lengths = [len(segment) for segment in segments]
+        offsets = [0 if rng is None else int(rng.integers(min(stride, len(segment)))) for segment in segments]
+        taken = [np.arange(offset, len(s), stride) for offset, s in zip(offsets, segments, strict=True)]
         starts = np.cumsum([0] + [len(segment.frames) for segment in segments[:-1]])
         # One tall film of all segments; the step of a state is the row of its oldest possible frame.
         frames = self._tensor(np.concatenate([segment.frames for segment in segments]))[:, None]
-        action = self._tensor(np.concatenate([segment.action for segment in segments]))
-        within = np.concatenate([np.arange(length) for length in lengths])
-        owner = np.repeat(np.arange(len(segments)), lengths)
+        action = self._tensor(np.concatenate([s.action[steps] for s, steps in zip(segments, taken, strict=True)]))
+        within = np.concatenate(taken)
+        owner = np.repeat(np.arange(len(segments)), [len(steps) for steps in taken])
         row = starts[owner] + within
         age = np.zeros((len(frames), 1), dtype=np.int64)
-        age[row, 0] = np.repeat([segment.age for segment in segments], lengths) + within
-        row_B, owner_B, within_B = (self._tensor(index) for index in (row, owner, within))
+        age[row, 0] = np.array([segment.age for segment in segments])[owner] + within
+        weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
+        row_B, owner_B, weight_S = (self._tensor(array) for array in (row, owner, weight))
         reward_EB = self._predict(frames, self._tensor(age), row_B, torch.zeros_like(row_B), action)
-        padded_ESL = reward_EB.new_zeros(len(reward_EB), len(segments), max(lengths))
-        padded_ESL[:, owner_B, within_B] = reward_EB
-        return padded_ESL.sum(-1)
+        total_ES = reward_EB.new_zeros(len(reward_EB), len(segments)).index_add(1, owner_B, reward_EB)
+        return total_ES * weight_S
 
     def state(self) -> dict[str, Tensor]:
         """Everything that learning has changed: weights, optimizer, normalisers. Copies, on the CPU."""
