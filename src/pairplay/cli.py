@@ -249,7 +249,10 @@ def _parse(kind: type[Options], argv: Sequence[str], command: str, default: Opti
     """Parse with tyro; an unknown option is one line with the nearest name."""
     prog = f"pairplay {command}"
     start = tyro.MISSING_NONPROP if default is None else default
-    options, left_over = tyro.cli(kind, prog=prog, args=list(argv), default=start, return_unknown_args=True)
+    parsed: tuple[Options, list[str]] = tyro.cli(
+        kind, prog=prog, args=list(argv), default=start, return_unknown_args=True
+    )
+    options, left_over = parsed
     for word in left_over:
         option = word.split("=", 1)[0]
         raise UserError(f"{unknown('option', option, _option_names(options))} All of them: {prog} --help")
