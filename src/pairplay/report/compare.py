@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pairplay import __version__
-from pairplay.report.curves import Curve, curve, load_metrics
+from pairplay.report.curves import Curve, Final, curve, load_metrics
 from pairplay.report.figure import Panel, as_png, as_svg, draw
-from pairplay.report.page import page
+from pairplay.report.page import SettingSummary, page
 from pairplay.report.settings import Setting, differing_options, group_by_setting
 from pairplay.run.layout import RunDir
 
@@ -22,34 +22,6 @@ REWARD, RETURN, ANSWERS, SECONDS = (
     "labels/total",
     "time/time_elapsed",
 )
-
-
-@dataclass(frozen=True)
-class Final:
-    """Where one metric of a setting stood at the last step that all its runs reached."""
-
-    mean: float
-    low: float
-    high: float
-    """The 95 % interval of the mean (Student's t over runs); equal to the mean for a single run."""
-    runs: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class SettingSummary:
-    """One line of the table. A metric that was never recorded is None."""
-
-    label: str
-    seeds: tuple[int, ...]
-    steps: int
-    reward: Final | None
-    episode_return: Final | None
-    answers: Final | None
-    seconds: Final | None
-    """Wall-clock, pauses left out."""
-    options: dict[str, object]
-    """The options in which the settings differ."""
-    commands: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,17 @@ class Curve:
     high: Floats
 
 
+@dataclass(frozen=True)
+class Final:
+    """Where one metric of a setting stood at the last step that all its runs reached."""
+
+    mean: float
+    low: float
+    high: float
+    """The 95 % interval of the mean (Student's t over runs); equal to the mean for a single run."""
+    runs: tuple[float, ...]
+
+
 def interval_95(values: Floats) -> tuple[Floats, Floats, Floats]:
     """Mean over the first axis with its 95 % interval: Student's t over runs.
 

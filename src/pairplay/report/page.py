@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 from pairplay import __version__
+from pairplay.report.curves import Final
 from pairplay.report.figure import COLOURS
-
-if TYPE_CHECKING:
-    from pairplay.report.compare import Final, SettingSummary
 
 _STYLE = """
 :root { color-scheme: light; }
@@ -29,6 +27,23 @@ td small { display: block; color: #6b7075; }
 i { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .55em; }
 pre { overflow-x: auto; background: #f6f7f8; padding: .9rem 1rem; border-radius: 6px; font-size: 13px; }
 """
+
+
+@dataclass(frozen=True)
+class SettingSummary:
+    """One line of the table. A metric that was never recorded is None."""
+
+    label: str
+    seeds: tuple[int, ...]
+    steps: int
+    reward: Final | None
+    episode_return: Final | None
+    answers: Final | None
+    seconds: Final | None
+    """Wall-clock, pauses left out."""
+    options: dict[str, object]
+    """The options in which the settings differ."""
+    commands: tuple[str, ...]
 
 
 def page(env_id: str, figure_svg: str, settings: Sequence[SettingSummary], notes: Sequence[str]) -> str:
