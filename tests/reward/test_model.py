@@ -116,6 +116,16 @@ def test_a_constant_prediction_is_zero_reward() -> None:
     np.testing.assert_array_equal(estimate.std, np.zeros((7, 2)))
 
 
+def test_relabel_learns_the_scale_of_the_inputs_and_score_does_not() -> None:
+    model, rollout = make_model(VECTOR), make_rollout(VECTOR)
+    large = replace(rollout, frames=rollout.frames * 1e3 + 500)
+    model.score(large)
+    assert model.inputs.count == 0
+    model.relabel(large)
+    assert model.inputs.count == 14
+    np.testing.assert_allclose(model.inputs.mean, large.frames[:-1].mean((0, 1)), rtol=1e-6)
+
+
 def test_only_relabel_and_observe_move_the_normalisers() -> None:
     model, rollout = make_model(VECTOR), make_rollout(VECTOR)
     model.relabel(rollout)
