@@ -78,10 +78,11 @@ def report(result: CompareResult, commands: list[str]) -> str:
         answers = f"{setting.answers.mean:.0f}" if setting.answers is not None else "0"
         seconds = f"{setting.seconds.mean:.0f}" if setting.seconds is not None else "–"
         lines.append(f"| {setting.label} | {interval(setting.reward)} | {answers} | {seconds} |")
+    cores = len(os.sched_getaffinity(0))
     lines += [f"| {name} (its own figure, one run) | {value:.0f} | | |" for name, value in REFERENCES]
     lines += [
         "",
-        f"Measured on {cpu}, {platform.system()}, Python {platform.python_version()}, no GPU, {len(os.sched_getaffinity(0))} cores.",
+        f"Measured on {cpu}, {cores} cores, no GPU, {platform.system()}, Python {platform.python_version()}.",
         "",
     ]
     lines += ["```", "python benchmarks/enduro_quick.py", *(f"# {command}" for command in commands), "```", ""]
