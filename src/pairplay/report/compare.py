@@ -65,7 +65,7 @@ def compare(runs: Sequence[RunDir], out: Path, *, references: Sequence[tuple[str
         [
             Panel("Accumulated true reward", curves[REWARD], references),
             Panel("Episode return, true reward", curves[RETURN]),
-            Panel("Answers", curves[ANSWERS], stepped=True),
+            Panel("Answers", curves[ANSWERS], counts=True),
         ],
     )
     out.mkdir(parents=True, exist_ok=True)

@@ -60,8 +60,8 @@ class Panel:
     """By the label of the setting."""
     references: Sequence[tuple[str, float]] = ()
     """Horizontal lines: a name and a value."""
-    stepped: bool = False
-    """Draw stairs: the metric is a count."""
+    counts: bool = False
+    """The metric is a count that follows a schedule: draw stairs, and no interval."""
 
 
 def draw(title: str, labels: Sequence[str], panels: Sequence[Panel]) -> Figure:
@@ -132,12 +132,12 @@ def _draw_panel(ax: Any, panel: Panel, looks: Mapping[str, dict[str, Any]]) -> N
             f"{name}: {value:,g}", (0.015, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
             textcoords="offset points", color=_QUIET, fontsize=8.5, zorder=5, path_effects=[_HALO],
         )  # fmt: skip
-    style = "steps-post" if panel.stepped else "default"
+    style = "steps-post" if panel.counts else "default"
     for label, curve in panel.curves.items():
         look, colour = looks[label], looks[label]["color"]
         if len(curve.values) > 1:
-            fill = "post" if panel.stepped else None
-            ax.fill_between(curve.step, curve.low, curve.high, step=fill, color=colour, alpha=0.14, linewidth=0)
+            if not panel.counts:
+                ax.fill_between(curve.step, curve.low, curve.high, color=colour, alpha=0.14, linewidth=0)
             for run in curve.values:
                 ax.plot(curve.step, run, color=colour, alpha=0.35, linewidth=0.8, drawstyle=style)
         ax.plot(curve.step, curve.mean, **look, linewidth=2, drawstyle=style)
@@ -152,12 +152,13 @@ def _draw_panel(ax: Any, panel: Panel, looks: Mapping[str, dict[str, Any]]) -> N
 def _limit(ax: Any, panel: Panel) -> None:
     """Fit what was measured. The interval of two or three runs can be so wide that the curves would vanish in it."""
     curves = panel.curves.values()
+    bounds = [bound for curve in curves for bound in (curve.low.min(), curve.high.max()) if not panel.counts]
     measured = [bound for curve in curves for bound in (curve.values.min(), curve.values.max())]
     measured += [value for _, value in panel.references]
     low, high = min(0.0, *measured), max(0.0, *measured)
     room = (high - low) or 1.0
-    bottom = max(min(low, *(curve.low.min() for curve in curves)), low - 0.25 * room) - 0.02 * room if low < 0 else 0.0
-    top = min(max(high, *(curve.high.max() for curve in curves)), high + 0.35 * room)
+    bottom = max(min([low, *bounds]), low - 0.25 * room) - 0.02 * room if low < 0 else 0.0
+    top = min(max([high, *bounds]), high + 0.35 * room)
     ax.set_ylim(bottom, top + 0.06 * room)
 
 
