@@ -59,7 +59,8 @@ _LINE, _BODY, _TINT = 15, 25, 14  # grey levels: edge of the road, our own car, 
 _YCC = np.array([[0.299, 0.587, 0.114], [0.5, -0.4187, -0.0813], [-0.1687, -0.3313, 0.5]])  # brightness, two colours
 _ZERO = 128  # cv2.transform keeps bytes
 _CAR_WIDTH = 2 + np.arange(_ROWS) // 40  # columns at least
-_OWN_CAR_TOP, _OWN_CAR_LOWEST, _OWN_CAR_HEIGHT, _OWN_CAR_WIDTH = 78, 98, 11, 16
+_OWN_CAR_ROWS, _OWN_CAR_COLUMNS = 11, 16
+_OWN_CAR_AREA, _CRAWLING = 78, 98  # first row to search; row of its middle at the lowest speed
 
 
 class Clip(Protocol):
@@ -80,8 +81,12 @@ class Drive:
 
     @property
     def score(self) -> float:
-        """Cars, plus speed as a share of (more than) top speed: one car outweighs any speed."""
-        return self.passed + self.speed / _SPEED_SCALE
+        """Cars passed, plus speed as a share of (more than) top speed: one car outweighs any speed.
+
+        A clip in which more cars overtake us than we pass counts none: only slow driving brings that about, so the
+        speed says it already, and how many cars happen to come along is no merit of the driver.
+        """
+        return max(self.passed, 0) + self.speed / _SPEED_SCALE
 
 
 def progress(left: Clip, right: Clip, rng: np.random.Generator) -> Answer:
@@ -96,7 +101,7 @@ def progress(left: Clip, right: Clip, rng: np.random.Generator) -> Answer:
 
 
 def progress_score(pictures: Picture) -> float:
-    """Net cars passed plus a speed term in (0, 1), of one clip `[L, 210, 160, 3]`."""
+    """`Drive.score` of one clip `[L, 210, 160, 3]`: cars passed, net and at least 0, plus a speed term in (0, 1)."""
     return watch(pictures).score
 
 
@@ -142,11 +147,11 @@ def _against_ground(pictures: Picture) -> tuple[Picture, BoolArray]:
 
 def _rough_speed(contrast: Picture, coloured: BoolArray) -> Float64Array:
     """`[L]` our speed by the height of our own car, the grey block near the bottom: ±4 up to 72, then "fast"."""
-    grey = (contrast[:, _OWN_CAR_TOP:] > _BODY) & ~coloured[:, _OWN_CAR_TOP:]
-    window = (_OWN_CAR_WIDTH, _OWN_CAR_HEIGHT)
+    grey = (contrast[:, _OWN_CAR_AREA:] > _BODY) & ~coloured[:, _OWN_CAR_AREA:]
+    window = (_OWN_CAR_COLUMNS, _OWN_CAR_ROWS)
     filled = [cv2.boxFilter(frame.astype(np.float32), -1, window, borderType=cv2.BORDER_CONSTANT) for frame in grey]
-    row = np.stack(filled).max(2).argmax(1) + _OWN_CAR_TOP
-    climbed = np.clip(_OWN_CAR_LOWEST - row, 0, 9)
+    middle = np.stack(filled).max(2).argmax(1) + _OWN_CAR_AREA
+    climbed = np.clip(_CRAWLING - middle, 0, 9)
     return np.where(climbed == 0, 6.0, np.where(climbed == 9, 84.0, 8.0 * climbed + 4))
 
 
