@@ -176,6 +176,8 @@ def _play(argv: Sequence[str]) -> int:
         seed=options.seed,
     )
     console = Console(highlight=False, soft_wrap=True)
+    for name, reason in result.rejected:
+        console.print(f"Checkpoint {name} is damaged ({reason}): playing an older one", style="yellow", markup=False)
     for number, (total, steps) in enumerate(zip(result.returns, result.lengths, strict=True), start=1):
         console.print(f"episode {number}: true return {total:g} in {steps:,} steps")
     console.print(f"Film: {result.video}")
@@ -200,7 +202,9 @@ def _compare(argv: Sequence[str]) -> int:
             raise UserError(f"--reference '{text}' is not NAME=VALUE, such as 'published result=171'") from None
     result = compare([RunDir.open(run) for run in options.runs], options.out, references=references)
     console = Console(highlight=False, soft_wrap=True)
-    for path in (result.png, result.html):
+    for note in result.notes:
+        console.print(note, style="yellow", markup=False)
+    for path in (result.png, result.html, result.csv, result.json):
         console.print(f"Wrote {path}")
     return 0
 
