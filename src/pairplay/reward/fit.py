@@ -78,7 +78,7 @@ def fit(model: RewardModel, comparisons: Sequence[Comparison], *, pairs: int, rn
         train_accuracy=_mean(right_ED, weight_ED * seen_D * strict_D),
         val_loss=_mean(loss_ED, held_out_ED),
         val_accuracy=_mean(right_ED, held_out_ED & strict_D),
-        pairs=pairs,
+        pairs=max(0, pairs),
     )
 
 
