@@ -33,7 +33,7 @@ from pairplay.web.security import SECURITY_HEADERS, Sessions, own_port, read_or_
 
 START_S = 15.0
 """How long a new server may take until it answers."""
-STOP_S = 3.0
+STOP_S = 5.0
 _HEALTH_S = 1.0
 _HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 
