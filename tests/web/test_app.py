@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from types import SimpleNamespace
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -9,6 +13,8 @@ import pytest
 
 from pairplay.labels.store import Progress
 from pairplay.run.clips import encode, save_clip
+from pairplay.web.app import Desk, events
+from pairplay.web.events import ChangeFeed
 
 from .site import SHOWN, TOKEN, Site
 
@@ -220,6 +226,29 @@ def test_status_says_what_the_trainer_does(site: Site) -> None:
     for phase in ("finished", "stopped"):
         site.store.post_progress(Progress(phase, 1000, 1000, 70))
         assert ada.status()["trainer_alive"] is False
+
+
+def test_events_tell_what_changed_and_nothing_twice(site: Site) -> None:
+    async def scene() -> None:
+        feed = ChangeFeed(site.store.change_token, poll_s=0.01, beat_s=0.01)
+        request: Any = SimpleNamespace(app=SimpleNamespace(state=SimpleNamespace(feed=feed)))
+        told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+        async def listen() -> None:
+            async for event in events(Desk(site.run, site.store, labeler_id=1), request):
+                assert event.event == "status"
+                told.put_nowait(json.loads(event.raw_data or ""))
+
+        task = asyncio.create_task(listen())
+        assert (await asyncio.wait_for(told.get(), 5))["counts"]["asked"] == 0
+        await asyncio.sleep(0.2)
+        assert told.empty()
+        site.ask(1)
+        assert (await asyncio.wait_for(told.get(), 5))["counts"]["asked"] == 1
+        feed.close()
+        await asyncio.wait_for(task, 5)
+
+    asyncio.run(scene())
 
 
 WRONG = [

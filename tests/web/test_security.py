@@ -74,6 +74,12 @@ def test_only_this_machine_is_served(site: Site, path: str) -> None:
         assert passes or reply.json()["error"]["code"] == "bad_host"
 
 
+def test_on_port_80_browsers_name_no_port(site: Site) -> None:
+    site.app = create_app(site.run, site.store, TOKEN, port=80)
+    for host, status in (("localhost", 200), ("localhost:8000", 400)):
+        assert site.stranger().get("/", headers={"host": host}).status_code == status
+
+
 def test_the_host_is_checked_before_the_token(site: Site) -> None:
     refused = site.stranger(host="evil.example").post("/api/v1/session", json={"token": TOKEN})
     assert refused.status_code == 400

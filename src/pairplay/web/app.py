@@ -77,8 +77,9 @@ def create_app(run: RunDir, store: LabelStore, token: str, *, port: int, feed: C
     async def index(request: Request) -> Response:
         return await page.get_response("index.html", request.scope)
 
-    hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-    return Guard(app, sessions, hosts)
+    # Browsers leave port 80 out.
+    suffix = "" if port == 80 else f":{port}"
+    return Guard(app, sessions, [name + suffix for name in ("127.0.0.1", "localhost", "[::1]")])
 
 
 @dataclass(frozen=True)
