@@ -186,7 +186,7 @@ QUESTIONS = {
 }
 """The goal in a person's words, where we know it; `--question` replaces it."""
 
-_ATARI = TrainConfig(reward_model=RewardModelConfig(fit_stride=3))
+_ATARI = TrainConfig(reward_model=RewardModelConfig(fit_stride=3, fit_pairs=32, pretrain_pairs=400))
 _CONTROL = TrainConfig(
     total_timesteps=500_000,
     checkpoint_every=100_000,

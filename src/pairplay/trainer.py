@@ -192,6 +192,7 @@ class Trainer:
     def _update(self, rollout: Rollout, reward: FloatArray) -> Metrics:
         if not self.learning:
             self.ppo.observe(rollout)
+            self.reward_model.observe(rollout)
             return {}
         return self.ppo.update(
             rollout,

@@ -1,0 +1,78 @@
+"""A query becomes visible whole, and a failure in the worker is not swallowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairplay.envs.base import PicturePainter
+from pairplay.labels.store import LabelStore
+from pairplay.packing import segment_id
+from pairplay.publisher import Publisher
+from pairplay.types import Array, Footage, Picture, Query, Segment
+
+
+def footage(seed: int) -> Footage:
+    noise = np.random.default_rng(seed)
+    frames = noise.integers(0, 255, (4, 8, 8), dtype=np.uint8)
+    action = noise.integers(0, 4, 4)
+    segment = Segment(segment_id(frames, 0, action), frames, 0, action, env=0, step=0, iteration=0)
+    return Footage(segment, noise.integers(0, 255, (4, 32, 32, 3), dtype=np.uint8), np.zeros(4, np.float32))
+
+
+def query(left: int, right: int) -> Query:
+    return Query(footage(left), footage(right), "uniform", 0.0, "Which?")
+
+
+class CountingPainter(PicturePainter):
+    drawn = 0
+
+    def draw(self, captures: Array) -> Picture:
+        self.drawn += 1
+        return captures
+
+
+class BrokenPainter(PicturePainter):
+    def draw(self, captures: Array) -> Picture:
+        raise RuntimeError("no paint")
+
+
+def test_a_query_is_visible_only_after_its_clips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, PicturePainter(), clip_fps=15.0)
+        add, clips_on_disk = store.add_query, []
+
+        def spy(query: Query, *, left_clip: str, right_clip: str, step: int) -> int:
+            clips_on_disk.append(all((tmp_path / f"{sha}.mp4").exists() for sha in (left_clip, right_clip)))
+            return add(query, left_clip=left_clip, right_clip=right_clip, step=step)
+
+        monkeypatch.setattr(store, "add_query", spy)
+        publisher.publish(query(0, 1), step=5)
+        publisher.publish(query(0, 2), step=5)
+        publisher.flush()
+        publisher.close()
+        assert clips_on_disk == [True, True]
+        assert store.counts().pending == 2
+
+
+def test_a_segment_is_drawn_once(tmp_path: Path) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        painter = CountingPainter()
+        publisher = Publisher(store, tmp_path, painter, clip_fps=15.0)
+        for right in (1, 2, 3):
+            publisher.publish(query(0, right), step=0)
+        publisher.close()
+        assert painter.drawn == 4
+        assert publisher.waiting == 0
+
+
+def test_a_failure_in_the_worker_reaches_the_trainer(tmp_path: Path) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, BrokenPainter(), clip_fps=15.0)
+        publisher.publish(query(0, 1), step=0)
+        with pytest.raises(RuntimeError, match="no paint"):
+            publisher.flush()
+        publisher.close()
+        assert store.counts().asked == 0
