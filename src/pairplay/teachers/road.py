@@ -9,7 +9,8 @@ the motion of the road and of the cars:
   passed; one that comes in there has passed us.
 
 It reads neither the odometer nor the counter of cars. Colour is measured against the ground, so that snow, dusk,
-night (only tail lights) and fog (only the near cars) need no case of their own.
+night (only tail lights) and fog (only the near cars) need no case of their own. Distances and speeds were measured
+at the usual four emulator frames a step.
 """
 
 from __future__ import annotations
@@ -209,7 +210,10 @@ class _Car:
 
 
 def _net_passed(cars: list[Float64Array], gained: Float64Array) -> int:
-    """Cars that left at the bottom less cars that came in there. `gained` `[L]`: our way relative to the traffic."""
+    """Cars that left at the bottom less cars that came in there. `gained` `[L]`: our way relative to the traffic.
+
+    All other cars drive alike, so our way tells where each must be next: only what is where no car can be is new.
+    """
     passed = 0
     tracks: list[_Car] = []
     for t, slots in enumerate(cars):
