@@ -112,12 +112,10 @@ class Database:
         from alembic import command
         from alembic.config import Config
 
+        config = Config()
+        config.set_main_option("script_location", "pairplay.labels:migrations")
+        # Alembic looks at the revision anew: another process may migrate while this one waits for its turn to write.
         with self.write() as connection:
-            # Another process may have migrated while this one waited for its turn.
-            if self._revision(connection) == HEAD:
-                return
-            config = Config()
-            config.set_main_option("script_location", "pairplay.labels:migrations")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
