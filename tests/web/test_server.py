@@ -183,10 +183,13 @@ def test_killed_and_restarted_it_knows_its_people_and_their_answers(tmp_path: Pa
         cookie = log_in(first)
         with events(first, cookie) as stream:
             assert next_status(stream)["counts"]["asked"] == 0
-            began = time.monotonic()
-            query_id = ask(run, store, 1)
-            assert next_status(stream)["counts"] == {"asked": 1, "pending": 1, "leased": 0, "answered": 0, "skipped": 0}
-            assert time.monotonic() - began < 1.0
+            delays = []
+            for number in (1, 2, 3):
+                began = time.monotonic()
+                query_id = ask(run, store, number)
+                assert next_status(stream)["counts"]["pending"] == number
+                delays.append(time.monotonic() - began)
+            assert sorted(delays)[1] < 1.0
         body = json.dumps({"answer": "left", "client_uuid": str(uuid4())})
         lines = [f"Cookie: {cookie}", "Content-Type: application/json", f"Content-Length: {len(body)}", "", body]
         head = [f"POST /api/v1/queries/{query_id}/answer HTTP/1.1", f"Host: 127.0.0.1:{first.port}", *lines]
@@ -205,17 +208,16 @@ def test_killed_and_restarted_it_knows_its_people_and_their_answers(tmp_path: Pa
         # An open stream does not keep it from stopping.
         with events(second, cookie) as stream:
             next_status(stream)
-            began = time.monotonic()
             assert second.process is not None
             second.process.send_signal(signal.SIGTERM)
-            assert stream.read() is not None  # until the end
+            assert b"event" not in stream.read()  # to its end
             assert second.process.wait(5) == 0
-            assert time.monotonic() - began < 2.0
     finally:
         second.stop()
     assert not (run.path / "label-server.json").exists()
     assert find_server(run) is None
-    assert token_of(second) not in (run.path / "label-server.log").read_text()
+    # uvicorn says so when it has to cut requests short.
+    assert (run.path / "label-server.log").read_text() == ""
 
 
 def test_the_server_loads_nothing_heavy() -> None:
@@ -323,9 +325,12 @@ def test_clients_who_never_finish_keep_nobody_waiting(live: LabelServer) -> None
         for number, connection in enumerate(slow):
             started = b"POST /api/v1/session HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Length: 10\r\n\r\n" % live.port
             connection.sendall(started if number % 2 else started[:20])
-        began = time.monotonic()
-        assert request(live, "/healthz")[0] == 200
-        assert time.monotonic() - began < 1.0
+        delays = []
+        for _ in range(3):
+            began = time.monotonic()
+            assert request(live, "/healthz")[0] == 200
+            delays.append(time.monotonic() - began)
+        assert sorted(delays)[1] < 0.25
     finally:
         for connection in slow:
             connection.close()
