@@ -14,7 +14,13 @@ from playwright.sync_api import Browser, ConsoleMessage, sync_playwright
 
 from .studio import Labeler, Studio
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+)
 QUIET = [
     "--no-sandbox",
     "--disable-gpu",
@@ -29,7 +35,9 @@ Visit = Callable[..., Labeler]
 Note = Callable[[str], None]
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while Playwright is there, the main thread has a running event loop, and asyncio.run() in the
+# tests of other rooms would fail.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     chromium = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     with sync_playwright() as playwright:
@@ -91,7 +99,7 @@ def visit(browser: Browser, complaints: list[str]) -> Iterator[Visit]:
 
     def visit(url: str, **options: Any) -> Labeler:
         context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | options))
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         context.on("console", heard)
         context.on("weberror", lambda error: complaints.append(str(error.error)))
         contexts.append(context)
