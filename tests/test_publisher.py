@@ -11,6 +11,7 @@ from pairplay.envs.base import PicturePainter
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
 from pairplay.publisher import Publisher
+from pairplay.run.clips import decode
 from pairplay.types import Array, Footage, Picture, Query, Segment
 
 
@@ -76,3 +77,19 @@ def test_a_failure_in_the_worker_reaches_the_trainer(tmp_path: Path) -> None:
             publisher.flush()
         publisher.close()
         assert store.counts().asked == 0
+
+
+def test_fast_simulators_are_thinned_to_what_a_person_sees(tmp_path: Path) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, PicturePainter(), clip_fps=60.0)
+        publisher.publish(query(0, 1), step=0)
+        publisher.close()
+        assert [len(decode(path)) for path in tmp_path.glob("*.mp4")] == [2, 2]
+
+
+def test_what_cannot_be_drawn_shows_at_the_start(tmp_path: Path) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, BrokenPainter(), clip_fps=15.0)
+        with pytest.raises(RuntimeError, match="no paint"):
+            publisher.rehearse(footage(0).captures)
+        publisher.close()

@@ -99,6 +99,8 @@ class RewardModelConfig:
     """ε, the share of answers assumed to be uniformly random."""
     target_std: float = 0.05
     """Standard deviation the predicted reward is scaled to (paper: 0.05 Atari, 1 control)."""
+    shaping: float = 0.0
+    """Potential-based shaping of the predicted reward: 0 none; at 1 an action is paid for the change it makes."""
     buffer: int = 3000
     """Only so many of the latest answers are trained on."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 from pairplay.envs.base import Painter
 from pairplay.labels.store import LabelStore
 from pairplay.run.clips import encode, save_clip
-from pairplay.types import Footage, Query
+from pairplay.types import Array, Footage, Query
+
+MOST_FPS = 30.0
+"""Simulators may take 125 steps a second; a person sees no more in so many pictures, and drawing them is dear."""
 
 
 class Publisher:
@@ -23,7 +27,8 @@ class Publisher:
         self._store = store
         self._clips = clips
         self._painter = painter
-        self._clip_fps = clip_fps
+        self._every = math.ceil(clip_fps / MOST_FPS)
+        self._clip_fps = clip_fps / self._every
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._queue: deque[Future[None]] = deque()
         self._shas: dict[str, str] = {}
@@ -34,6 +39,13 @@ class Publisher:
         while self._queue and self._queue[0].done():
             self._queue.popleft().result()
         return len(self._queue)
+
+    def rehearse(self, captures: Array) -> None:
+        """Draw and encode `[L, ...]` captures for nobody: what is missing on this machine shows now, not in an hour.
+
+        Raises UserError, from the painter, that names what to install.
+        """
+        self._worker.submit(lambda: encode(self._painter.draw(captures), self._clip_fps)).result()
 
     def publish(self, query: Query, *, step: int) -> None:
         """Queue one query; returns at once."""
@@ -59,5 +71,6 @@ class Publisher:
         """A segment is drawn and encoded once, in however many queries it stands."""
         name = footage.segment.id
         if name not in self._shas:
-            self._shas[name] = save_clip(self._clips, encode(self._painter.draw(footage.captures), self._clip_fps))
+            pictures = self._painter.draw(footage.captures[:: self._every])
+            self._shas[name] = save_clip(self._clips, encode(pictures, self._clip_fps))
         return self._shas[name]

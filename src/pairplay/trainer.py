@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from pairplay.config import TrainConfig
-from pairplay.envs.base import Envs
+from pairplay.envs.base import Envs, PicturePainter
 from pairplay.envs.make import make_envs
 from pairplay.episodes import EpisodeReturns
 from pairplay.hardware import Hardware
@@ -20,6 +20,7 @@ from pairplay.labels.store import LabelStore
 from pairplay.policy.networks import Policy
 from pairplay.policy.ppo import PPO
 from pairplay.policy.rollout import Actor, Explorer, PolicyActor, begin, collect
+from pairplay.policy.shaping import shape_by_own_past
 from pairplay.publisher import Publisher
 from pairplay.queries.schedule import LabelSchedule
 from pairplay.queries.segments import SegmentPool, cut, draw_windows
@@ -32,7 +33,7 @@ from pairplay.run.metrics import MetricsWriter
 from pairplay.seeding import int_seed, rng, torch_rng
 from pairplay.teachers.answering import answer_pending
 from pairplay.teachers.base import Teacher, load_teacher
-from pairplay.types import Comparison, FloatArray, Footage, Rollout, Segment
+from pairplay.types import Comparison, FloatArray, Footage, Rollout, Segment, UserError
 
 # T steps, N environments, L segment length
 
@@ -66,7 +67,10 @@ class Trainer:
             spec, config.reward_model, seed=config.seed, device=hardware.device, precision=hardware.precision
         )
         self.store = LabelStore.open(run.labels_db)
-        self.publisher = Publisher(self.store, run.clips, self.envs.painter(), clip_fps=spec.clip_fps)
+        if self.learned and self.envs.recordable == 0:
+            raise UserError(f"{config.env_id} draws no pictures to compare: only --reward env can train it")
+        painter = self.envs.painter() if self.learned else PicturePainter()
+        self.publisher = Publisher(self.store, run.clips, painter, clip_fps=spec.clip_fps)
         self.teacher: Teacher | None = None
         if self.learned and config.teacher != "human":
             self.teacher = load_teacher(config.teacher)
@@ -81,6 +85,7 @@ class Trainer:
         self.asked = self.store.asked_pairs()
         self.true_return = EpisodeReturns(config.num_envs)
         self.predicted_return = EpisodeReturns(config.num_envs)
+        self.last_reward = np.zeros(config.num_envs, np.float32)
         self.iteration = 0
         self.step = 0
         self.learning = not self.learned
@@ -93,6 +98,8 @@ class Trainer:
             spec, rng(config.seed, "explore", self.iteration), persistence=config.queries.explore_persistence
         )
         self.standing = begin(self.envs)
+        if self.learned:
+            self.publisher.rehearse(self.envs.capture(0)[None])
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -187,7 +194,10 @@ class Trainer:
             return np.zeros_like(rollout.env_reward)
         reward = self.reward_model.relabel(rollout).mean
         self.predicted_return.add(reward, ended)
-        return reward
+        shaped, self.last_reward = shape_by_own_past(
+            reward, self.last_reward, ended, gamma=self.config.ppo.gamma, scale=self.config.reward_model.shaping
+        )
+        return shaped
 
     def _update(self, rollout: Rollout, reward: FloatArray) -> Metrics:
         if not self.learning:
