@@ -67,7 +67,7 @@ def test_two_threads_never_get_the_same_pair(path: Path, store: LabelStore) -> N
 def test_two_processes_never_get_the_same_pair(path: Path, store: LabelStore) -> None:
     ids = {add(store, number) for number in range(60)}
     with child(path, "Ann") as ann, child(path, "Bob") as bob:
-        lines = [process.communicate(timeout=60)[0].splitlines() for process in (ann, bob)]
+        lines = [process.communicate(timeout=200)[0].splitlines() for process in (ann, bob)]
         assert (ann.returncode, bob.returncode) == (0, 0)
     answered = [int(line.split()[0]) for line in lines[0] + lines[1]]
     assert sorted(answered) == sorted(ids)

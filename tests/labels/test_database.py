@@ -125,22 +125,29 @@ def test_a_store_that_lacks_something_is_refused(path: Path, damage: str) -> Non
         LabelStore.open(path)
 
 
+REPLACE = (
+    "INSERT OR REPLACE INTO answers (id, client_uuid, query_id, labeler_id, answer, mu, left_shown, recorded_at, "
+    "supersedes) SELECT {}, labeler_id, 'left', 1, left_shown, recorded_at, {} FROM answers WHERE id = 1"
+)
+
+
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE answers SET mu = 0",
-        "DELETE FROM answers",
-        "INSERT OR REPLACE INTO answers SELECT id, 'z', query_id, labeler_id, answer, mu, left_shown, shown_at, "
-        "answered_at, recorded_at, supersedes FROM answers",
-        "INSERT OR REPLACE INTO answers SELECT 9, client_uuid, query_id, labeler_id, answer, mu, left_shown, shown_at, "
-        "answered_at, recorded_at, supersedes FROM answers",
-        "INSERT OR REPLACE INTO answers SELECT 9, 'z', query_id, labeler_id, answer, mu, left_shown, shown_at, "
-        "answered_at, recorded_at, supersedes FROM answers",
+        pytest.param("UPDATE answers SET mu = 0 WHERE id = 1", id="update"),
+        pytest.param("DELETE FROM answers WHERE id = 2", id="delete"),
+        # Each meets an existing row in one unique key alone.
+        pytest.param(REPLACE.format("1, 'z', 2", "NULL"), id="replace id"),
+        pytest.param(REPLACE.format("9, 'a', 2", "NULL"), id="replace client_uuid"),
+        pytest.param(REPLACE.format("9, 'z', 1", "NULL"), id="replace first answer"),
+        pytest.param(REPLACE.format("9, 'z', 1", "1"), id="replace successor"),
     ],
-    ids=["update", "delete", "replace-id", "replace-uuid", "replace-first"],
 )
 def test_answers_are_append_only_for_everybody(store: LabelStore, path: Path, statement: str) -> None:
-    store.answer(store.labeler("Ann", "human"), add(store, 0), "left", client_uuid="a")
+    ann = store.labeler("Ann", "human")
+    store.answer(ann, add(store, 0), "left", client_uuid="a")
+    store.undo(ann, client_uuid="a")
+    add(store, 1)
     before = list(store.iter_answers())
     connection = sqlite3.connect(path)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
