@@ -65,6 +65,9 @@ def test_a_clip_is_found_by_its_whole_name_only(tmp_path: Path) -> None:
     (tmp_path / f"{'b' * 64}.mp4").mkdir()
     for other in ("", name[:-1], name + "0", name.upper(), f"../{name}", f"{name}\n", "a" * 64, "b" * 64, "c" * 64):
         assert find_clip(tmp_path, other) is None
+    inner = tmp_path / "clips"
+    (inner / name).mkdir(parents=True)
+    assert find_clip(inner, f"{name}/../../{name}") is None
 
 
 @pytest.mark.parametrize(

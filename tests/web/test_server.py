@@ -336,6 +336,18 @@ def test_clients_who_never_finish_keep_nobody_waiting(live: LabelServer) -> None
             connection.close()
 
 
+def test_a_reply_leaves_at_once(live: LabelServer) -> None:
+    """Nagle's algorithm against delayed acknowledgements would cost 40 ms each time, however fast the machine."""
+    delays = []
+    with closing(http.client.HTTPConnection("127.0.0.1", live.port, timeout=10)) as connection:
+        for _ in range(40):
+            began = time.monotonic()
+            connection.request("GET", "/healthz")
+            connection.getresponse().read()
+            delays.append(time.monotonic() - began)
+    assert min(delays[20:]) < 0.03
+
+
 def test_the_log_holds_no_token(live: LabelServer) -> None:
     token = token_of(live)
     request(live, f"/?token={token}")

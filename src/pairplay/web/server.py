@@ -219,7 +219,8 @@ def _bind(host: str, port: int, preferred: int) -> socket.socket:
     candidates = [preferred, 0] if port == 0 else [port]
     address = "::1" if host == "::1" else "127.0.0.1"
     for candidate in candidates:
-        listener = socket.socket(_HOSTS[host])
+        # TCP by name: asyncio turns Nagle's delay (40 ms an answer) off only where the socket says that it is TCP.
+        listener = socket.socket(_HOSTS[host], socket.SOCK_STREAM, socket.IPPROTO_TCP)
         # After a kill the port lingers, and the next server of the run must have it all the same.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
