@@ -115,7 +115,7 @@ class Labeler:
         """The pair on the screen."""
         return int(self.page.locator("[data-query-id]").get_attribute("data-query-id") or 0)
 
-    def wait_for_pair(self, other_than: int = 0, timeout_ms: float = 10_000) -> int:
+    def wait_for_pair(self, other_than: int = 0, timeout_ms: float = 60_000) -> int:
         """Until a pair other than that one can be answered; its id."""
         self.page.locator(f"[data-query-id]:not([data-query-id='{other_than}'])").wait_for(timeout=timeout_ms)
         self.page.wait_for_timeout(DEAD_MS)
