@@ -178,13 +178,13 @@ def preset(env_id: str, name: str = "auto") -> TrainConfig:
 
 
 QUESTIONS = {
-    "ALE/Enduro-v5": "Which clip is better? Drive fast and overtake as many cars as you can.",
-    "ALE/Pong-v5": "Which clip is better? Win points and do not lose any (you play the green bat on the right).",
-    "ALE/Breakout-v5": "Which clip is better? Keep the ball in play and break bricks.",
-    "CartPole-v1": "Which clip is better? Keep the pole upright and the cart in the middle.",
-    "Pendulum-v1": "Which clip is better? Swing the pendulum up and hold it there.",
-    "HalfCheetah-v5": "Which clip is better? Run to the right as fast as possible.",
-    "Hopper-v5": "Which clip is better? Hop to the right without falling.",
+    "ALE/Enduro-v5": "Drive fast and overtake as many cars as you can.",
+    "ALE/Pong-v5": "Win points and do not lose any (you play the green bat on the right).",
+    "ALE/Breakout-v5": "Keep the ball in play and break bricks.",
+    "CartPole-v1": "Keep the pole upright and the cart in the middle.",
+    "Pendulum-v1": "Swing the pendulum up and hold it there.",
+    "HalfCheetah-v5": "Run to the right as fast as possible.",
+    "Hopper-v5": "Hop to the right without falling.",
 }
 """The goal in a person's words, where we know it; `--question` replaces it."""
 
