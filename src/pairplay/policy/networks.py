@@ -75,6 +75,55 @@ class NatureCNN(nn.Module):
         return F.relu(self.fc(self._convolve(pixels)))
 
 
+class JoystickHead(nn.Module):
+    """Logits of joystick actions: one for each position of the button and of both axes, plus one for each action.
+
+    What is learnt of the button with the stick to the left holds with the stick to the right: 18 actions share what
+    8 positions have in common, and the last term keeps every policy expressible.
+    """
+
+    def __init__(self, features: int, positions_AJ: Tensor) -> None:
+        super().__init__()
+        actions, positions = positions_AJ.shape
+        self.positions_AJ: Tensor
+        self.register_buffer("positions_AJ", positions_AJ, persistent=False)
+        self.shared = _orthogonal(nn.Linear(features, positions), gain=0.01)
+        self.single = _orthogonal(nn.Linear(features, actions), gain=0.01)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits: Tensor = self.single(features) + F.linear(self.shared(features), self.positions_AJ)
+        return logits
+
+
+def joystick_positions(action_names: Sequence[str]) -> Tensor | None:
+    """`[A, 8]`, which positions of button and stick each action holds; None if these are no joystick actions.
+
+    Columns: no fire, fire; no vertical, up, down; no horizontal, left, right.
+    """
+    spelt = {
+        vertical + horizontal + fire or "NOOP": (fire, vertical, horizontal)
+        for vertical in ("", "UP", "DOWN")
+        for horizontal in ("", "RIGHT", "LEFT")
+        for fire in ("", "FIRE")
+    }
+    if not action_names or not set(action_names) <= spelt.keys():
+        return None
+    rows = []
+    for fire, vertical, horizontal in (spelt[name] for name in action_names):
+        held = [fire == f for f in ("", "FIRE")]
+        held += [vertical == v for v in ("", "UP", "DOWN")]
+        held += [horizontal == h for h in ("", "LEFT", "RIGHT")]
+        rows.append([float(h) for h in held])
+    return torch.tensor(rows)
+
+
+def _actor(spec: EnvSpec) -> nn.Module:
+    positions_AJ = joystick_positions(spec.action_names)
+    if positions_AJ is not None:
+        return JoystickHead(NatureCNN.out_features, positions_AJ)
+    return _orthogonal(nn.Linear(NatureCNN.out_features, spec.action_dim), gain=0.01)
+
+
 class Policy(nn.Module):
     """π(a | o) and V(o) over stacked observations `[B, K, *F]`.
 
@@ -89,7 +138,7 @@ class Policy(nn.Module):
         self.precision = precision
         if spec.is_image:
             self.torso: nn.Module = NatureCNN(spec.stack, spec.frame_shape)
-            self.actor: nn.Module = _orthogonal(nn.Linear(NatureCNN.out_features, spec.action_dim), gain=0.01)
+            self.actor: nn.Module = _actor(spec)
             self.critic: nn.Module = _orthogonal(nn.Linear(NatureCNN.out_features, 1), gain=1.0)
         else:
             width = spec.stack * math.prod(spec.frame_shape)
