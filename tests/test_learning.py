@@ -51,7 +51,9 @@ def random_returns(episodes: int) -> list[float]:
 
 @pytest.mark.learning
 def test_a_pendulum_is_swung_up_from_comparisons_alone(tmp_path: Path) -> None:
-    trainer = Trainer(CONFIG, RunDir.create(tmp_path / "run", "Pendulum-v1", 1), Hardware(torch.device("cpu"), "fp32", 1))
+    trainer = Trainer(
+        CONFIG, RunDir.create(tmp_path / "run", "Pendulum-v1", 1), Hardware(torch.device("cpu"), "fp32", 1)
+    )
     trainer.train(lambda snapshot: None)
     trainer.close()
     learnt = [total for total, _ in trainer.true_return.finished][-20:]
