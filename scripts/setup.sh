@@ -140,6 +140,8 @@ can_draw() {
 
 missing_packages() {
     find_chromium >/dev/null || printf 'chromium '
+    # Playwright speaks to the browser through a program of its own.
+    "$VENV/bin/playwright" --version >/dev/null 2>&1 || printf 'libatomic1 '
     can_draw || printf 'libegl1 libgl1-mesa-dri '
 }
 
@@ -157,7 +159,7 @@ setup_browser() {
     fi
     fail "The tests need what this system does not have yet: $packages" \
         "  Debian:         sudo apt-get install $packages" \
-        "  Fedora:         sudo dnf install chromium mesa-libEGL mesa-dri-drivers" \
+        "  Fedora:         sudo dnf install chromium libatomic mesa-libEGL mesa-dri-drivers" \
         "  macOS, Ubuntu:  Google Chrome from google.com/chrome (Ubuntu's chromium is a snap, which tests cannot drive)" \
         "A browser in an unusual place is named with:  make test CHROMIUM=/path/to/chrome" \
         "All but the browser tests run without it:     .venv/bin/pytest -m 'not browser'"
