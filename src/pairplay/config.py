@@ -171,7 +171,7 @@ def preset(env_id: str, name: str = "auto") -> TrainConfig:
     Raises `UserError` for an unknown name.
     """
     if name == "auto":
-        name = "atari" if env_id.startswith("ALE/") else "control"
+        name = "enduro" if env_id == "ALE/Enduro-v5" else "atari" if env_id.startswith("ALE/") else "control"
     if name not in PRESETS:
         raise UserError(unknown("preset", name, PRESETS))
     return replace(PRESETS[name], env_id=env_id, question=QUESTIONS.get(env_id, TrainConfig.question))
@@ -200,6 +200,13 @@ _CONTROL = TrainConfig(
 
 PRESETS: dict[str, TrainConfig] = {
     "atari": _ATARI,
+    # Whole days of Enduro, for a person: the learning that the quick preset was tuned for, without its short episodes.
+    "enduro": replace(
+        _ATARI,
+        num_envs=16,
+        ppo=PPOConfig(learning_rate=5e-4, minibatch_size=256, gamma=0.95, clip_coef=0.2),
+        reward_model=replace(_ATARI.reward_model, fit_pairs=64, shaping=1.0),
+    ),
     "control": _CONTROL,
     # 30,208 agent steps, 290 answers: the budget of a coffee break. 16 iterations of 32 x 59 steps; why so many
     # short episodes, and why the reward is shaped, stands in docs/decisions/006 and 008.

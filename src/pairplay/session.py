@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import sys
 import time
@@ -62,15 +63,22 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool) -> in
                 trainer.train(watch)
         except (FloatingPointError, OSError) as error:
             console.print(f"Stopped at step {trainer.step:,}: {error}", style="red", markup=False)
-            console.print(f"Answers and checkpoints are safe. Mend the cause, then: pairplay resume {run.path}")
+            console.print(f"Answers and checkpoints are safe. Mend the cause, then: {_program()} resume {run.path}")
             return 1
         finally:
             trainer.close()
     if trainer.step >= config.total_timesteps:
-        console.print(f"Done: {trainer.step:,} steps. See it play: pairplay play {run.path}")
+        console.print(f"Done: {trainer.step:,} steps. See it play: {_program()} play {run.path}")
     else:
-        console.print(f"Saved at step {trainer.step:,}. Go on with: pairplay resume {run.path}")
+        console.print(f"Saved at step {trainer.step:,}. Go on with: {_program()} resume {run.path}")
     return 0
+
+
+def _program() -> str:
+    """What to type in this shell to get this program: it may not be on the PATH."""
+    if shutil.which("pairplay"):
+        return "pairplay"
+    return "python -m pairplay" if sys.argv[0].endswith(".py") else sys.argv[0]
 
 
 @contextmanager

@@ -31,8 +31,8 @@ from pairplay.web.app import create_app
 from pairplay.web.events import ChangeFeed
 from pairplay.web.security import SECURITY_HEADERS, Sessions, own_port, read_or_create_token
 
-START_S = 15.0
-"""How long a new server may take until it answers."""
+START_S = 60.0
+"""How long a new server may take until it answers: 2 seconds alone, far more on a machine that is busy."""
 STOP_S = 5.0
 _HEALTH_S = 1.0
 _HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
