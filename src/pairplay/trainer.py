@@ -161,7 +161,8 @@ class Trainer:
                 film.setdefault(t, []).append(window.env)
         actor: Actor = self.explorer
         if self.learning:
-            actor = PolicyActor(self.ppo.policy, torch_rng(config.seed, "actions", self.iteration))
+            generator = torch_rng(config.seed, "actions", self.iteration, device=self.ppo.device)
+            actor = PolicyActor(self.ppo.policy, generator)
         rollout, self.standing, captures = collect(
             actor,
             self.envs,
