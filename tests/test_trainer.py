@@ -117,6 +117,11 @@ def test_resume_continues_everything(tmp_path: Path) -> None:
     assert again.asked == first.asked
     for name, tensor in learnt(first).items():
         assert torch.equal(tensor, learnt(again)[name]), name
+    beginning = make_trainer(tmp_path / "new")
+    assert not np.array_equal(again.standing.frames, beginning.standing.frames), (
+        "new episodes, not the first ones again"
+    )
+    beginning.close()
     again.train(silent)
     again.close()
     rows = read_metrics(tmp_path / "run" / "metrics.jsonl")

@@ -57,7 +57,10 @@ class Trainer:
         self.config = config
         self.run = run
         self.learned = config.reward == "learned"
-        self.envs: Envs = make_envs(config.env_id, config.num_envs, config.env, seed=int_seed(config.seed, "envs"))
+        checkpoint = load_newest(run.checkpoints)
+        # A resumed run plays new episodes, not those that it began with.
+        env_seed = int_seed(config.seed, "envs", checkpoint.state["iteration"] if checkpoint else 0)
+        self.envs: Envs = make_envs(config.env_id, config.num_envs, config.env, seed=env_seed)
         spec = self.spec = self.envs.spec
         with torch.random.fork_rng():
             torch.manual_seed(int_seed(config.seed, "policy"))
@@ -93,7 +96,9 @@ class Trainer:
         self.seconds = 0.0
         self.stopping = False
         self.rejected: tuple[Rejected, ...] = ()
-        self.writer = self._resume()
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        self.writer = MetricsWriter(run, resume_step=self.step)
         self.explorer = Explorer(
             spec, rng(config.seed, "explore", self.iteration), persistence=config.queries.explore_persistence
         )
@@ -354,15 +359,9 @@ class Trainer:
             },
         )
 
-    def _resume(self) -> MetricsWriter:
-        checkpoint = load_newest(self.run.checkpoints)
-        if checkpoint is not None:
-            self.rejected = checkpoint.rejected
-            self._restore(checkpoint)
-        return MetricsWriter(self.run, resume_step=self.step)
-
     def _restore(self, checkpoint: Checkpoint) -> None:
         state, tensors = checkpoint.state, checkpoint.tensors
+        self.rejected = checkpoint.rejected
         self.ppo.load(tensors)
         self.reward_model.load({n.removeprefix("reward."): t for n, t in tensors.items() if n.startswith("reward.")})
         self.pool.load(
