@@ -23,12 +23,16 @@ SMALL_SIDE = 256
 
 H.264 as browsers play it keeps one colour for each 2 x 2 pixels; doubling gives each pixel of the game its own.
 """
-# One thread, so that the bytes do not depend on the machine.
+# One thread: clips are encoded beside training, and a second thread would only take its time.
 _OPTIONS = {"preset": "veryfast", "crf": "20", "threads": "1"}
 
 
 def encode(pictures: Picture, fps: float) -> bytes:
-    """`[L, H, W, 3]` pictures as an MP4 (H.264, yuv420p, index first). The same pictures give the same bytes."""
+    """`[L, H, W, 3]` pictures as an MP4 (H.264, yuv420p, index first).
+
+    The same pictures look the same each time, but their bytes may differ: now and then x264 decides otherwise. Nothing
+    may rely on a clip encoded twice having one name.
+    """
     length, height, width, _ = pictures.shape
     if length == 0:
         raise ValueError("a clip needs at least one picture")
