@@ -220,6 +220,7 @@ def npz_with_objects() -> bytes:
     return buffer.getvalue()
 
 
+# Pickles are made here only to see them refused: nothing in the package reads one.
 HOSTILE = {
     "pickle": pickle.dumps(Bomb()),
     "npz of objects": npz_with_objects(),

@@ -54,9 +54,10 @@ def find_registration(env_id: str) -> Registration:
             importlib.import_module(module)
         except ImportError as error:
             raise UserError(f"environment {env_id!r}: cannot import {module!r} ({error})") from error
-    if name not in gymnasium.registry:
-        importlib.import_module("ale_py")  # registers the Atari games
     registration = gymnasium.registry.get(name)
+    if registration is None:
+        importlib.import_module("ale_py")  # registers the Atari games
+        registration = gymnasium.registry.get(name)
     if registration is None or _is_legacy_atari(registration):
         raise UserError(f"unknown environment {env_id!r}.{_suggestion(name)}")
     return registration

@@ -209,7 +209,8 @@ def _read(path: Path, step: int) -> tuple[dict[str, Tensor], dict[str, Any]]:
     files = _read_manifest(path, step)
     data = {name: _read_file(path / name, entry) for name, entry in files.items()}
     try:
-        # From the very bytes that were hashed: what is checked is what is used.
+        # From the very bytes that were hashed: what is checked is what is used. This is safetensors' own loader, which
+        # reads numbers and nothing else, not torch.load, which unpickles.
         tensors = safetensors.torch.load(data[_TENSORS])
     except (safetensors.SafetensorError, ValueError, RuntimeError, KeyError) as error:
         raise _DamagedError(f"{_TENSORS} is not a safetensors file ({error})") from error
