@@ -12,6 +12,8 @@ from typing import Literal
 from pairplay.names import unknown
 from pairplay.types import UserError
 
+Strategy = Literal["uniform", "disagreement", "entropy", "kcenter", "kcenter_disagreement", "kcenter_entropy"]
+
 
 @dataclass(frozen=True)
 class EnvConfig:
@@ -35,6 +37,12 @@ class EnvConfig:
     """Atari: how many of the environments are also filmed in colour; segments are cut from these."""
     max_episode_steps: int = 0
     """End episodes (truncation) after so many agent steps; 0 keeps the environment's own limit."""
+    ends: Literal["keep", "hide", "continue"] = "keep"
+    """Episode ends tell the task: keep them, hide them from the learner, or let the simulator continue to the limit."""
+    end_penalty: float = 0.0
+    """What the loss of a life, or an end before the time limit, costs in the eyes of synthetic teachers (only there)."""
+    torque_cost: bool = True
+    """MuJoCo: whether the environment's own reward charges for torque and contact (the paper's tasks did not)."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +91,26 @@ class RewardModelConfig:
     """Width of the hidden layers."""
     learning_rate: float = 1e-3
     """AdamW's step size."""
-    weight_decay: float = 1e-4
-    """L2 on the weights."""
+    l2: float = 1e-4
+    """L2 on the weights (decoupled, as in AdamW): where it starts."""
+    adaptive_l2: bool = True
+    """Move each member's L2 so that its held-out loss stays between 1.1 and 1.5 times its training loss."""
+    bootstrap: bool = True
+    """Give each member its own bootstrap draw of the comparisons; otherwise all train on the same ones."""
+    held_out: float = 0.368
+    """Share of the comparisons held out of each member for validation (paper: 1/e); 0 trains on all."""
+    network: Literal["paper", "nature"] = "paper"
+    """Pictures: the paper's four small convolutions, or the three of Mnih et al. 2015."""
+    batch_norm: bool = False
+    """Pictures: batch normalisation after each convolution, with running statistics when predicting."""
+    dropout: float = 0.0
+    """Pictures: share of features dropped while fitting (paper: 0.5); none when predicting."""
+    see_action: bool = True
+    """Whether the action enters the model: r(o, a) rather than r(o)."""
+    normalise: bool = True
+    """Bring each member to mean 0 and the target's spread before averaging; otherwise average raw predictions."""
+    carry_value: bool = True
+    """After a refit, move the value function by what the refit moved the reward's scale, so that it does not jump."""
     batch_pairs: int = 16
     """Comparisons a gradient step."""
     fit_pairs: int = 96
@@ -111,8 +137,8 @@ class QueryConfig:
 
     segment_length: int = 0
     """L, agent steps in a clip; 0 means 25 for Atari and 1.5 seconds elsewhere."""
-    strategy: Literal["disagreement", "uniform"] = "disagreement"
-    """How pairs are chosen once there is a reward model."""
+    strategy: Strategy = "disagreement"
+    """How pairs are chosen once there is a reward model (the paper: disagreement; the others are B-Pref's)."""
     candidates: int = 10
     """Pairs drawn at random for each one asked; the best by the strategy is kept."""
     pool: int = 64
@@ -124,13 +150,31 @@ class QueryConfig:
     anneal_steps: float = 2e6
     """c in the label rate ∝ c / (T + c)."""
     max_pending: int = 20
-    """Never more unanswered queries than this: a long queue is a stale queue."""
-    min_answers: int = 10
-    """Answers (not skips) needed before the policy starts to learn; until then it explores."""
+    """Never more unanswered queries than this for a person: a long queue is a stale queue."""
+    expire_steps: int = 0
+    """Withdraw unanswered queries about behaviour older than so many agent steps; 0 never does."""
+    behind: Literal["continue", "slow", "pause"] = "continue"
+    """When answers fall behind schedule: play on, play on at a fraction of the speed, or wait for them."""
+    min_answers: int = 0
+    """Answers (not skips) needed before the policy starts to learn; 0 means 10 from a person, else the initial share."""
     explore_steps: int = 2048
     """Steps explored at least before the policy starts to learn."""
     explore_persistence: float = 0.9
     """While exploring, the probability of holding the last random action: held actions show more of the game."""
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """How synthetic teachers behave in the queue, beside what they answer."""
+
+    delay_steps: int = 0
+    """Agent steps that pass before a query is answered: a slow human."""
+    absent_every: int = 0
+    """Agent steps from one absence to the next; 0 is always there."""
+    absent_for: int = 0
+    """Agent steps that each absence lasts."""
+    share: float = 1.0
+    """Beside a person: the share of queries that synthetic teachers take from the queue."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +186,8 @@ class TrainConfig:
     reward: Literal["learned", "env"] = "learned"
     """Learn from comparisons, or from the environment's own reward (the baseline)."""
     teacher: str = "human"
-    """Who answers: human, oracle, mistake, noisy, skip, equal, myopic, random, or your own as pkg.module:function."""
+    """Who answers: human, oracle, mistake, noisy, skip, equal, myopic, random, your own as pkg.module:function, or
+    several joined by +, such as human+oracle."""
     total_timesteps: int = 1_000_000
     """Agent steps in all, over all environments."""
     labels: int = 700
@@ -163,6 +208,7 @@ class TrainConfig:
     ppo: PPOConfig = field(default_factory=PPOConfig)
     reward_model: RewardModelConfig = field(default_factory=RewardModelConfig)
     queries: QueryConfig = field(default_factory=QueryConfig)
+    teaching: TeacherConfig = field(default_factory=TeacherConfig)
 
 
 def preset(env_id: str, name: str = "auto") -> TrainConfig:

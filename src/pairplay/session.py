@@ -23,7 +23,7 @@ from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
 from pairplay.teachers.base import load_teacher
-from pairplay.trainer import Snapshot, Trainer
+from pairplay.trainer import FIRST_ANSWERS, Snapshot, Trainer
 from pairplay.types import UserError
 from pairplay.web.server import LabelServer, start_server
 
@@ -166,7 +166,7 @@ class _Watch:
         if self.config.reward == "learned":
             parts.append(f"{counts.answered}/{self.config.labels} answers")
             if snapshot.phase == "exploring" and self.config.teacher == "human":
-                needed = self.config.queries.min_answers - counts.answered
+                needed = (self.config.queries.min_answers or FIRST_ANSWERS) - counts.answered
                 parts.append(f"learning starts after {max(needed, 0)} more" if needed > 0 else "learning starts")
             elif counts.pending and self.config.teacher == "human":
                 parts.append(f"{counts.pending} waiting")

@@ -39,6 +39,9 @@ from pairplay.types import Comparison, FloatArray, Footage, Rollout, Segment, Us
 
 Metrics = dict[str, float | None]
 
+FIRST_ANSWERS = 10
+"""Answers that a person gives before learning starts: less teaches nothing, more is a long wait."""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -81,6 +84,7 @@ class Trainer:
         self.schedule = LabelSchedule(
             config.labels, config.total_timesteps, config.queries.initial_share, config.queries.anneal_steps
         )
+        self.min_answers = config.queries.min_answers or FIRST_ANSWERS
         self.pool = SegmentPool(config.queries.pool)
         self.segment_length = config.queries.segment_length or default_segment_length(config.env_id, spec.clip_fps)
         self.segments: dict[str, Segment] = {}
@@ -226,7 +230,7 @@ class Trainer:
         waiting = counts.pending + counts.leased + self.publisher.waiting
         due = self.schedule.target(self.step)
         if not self.learning:
-            due = max(due, min(2 * queries.min_answers, self.config.labels))
+            due = max(due, min(2 * self.min_answers, self.config.labels))
         return max(0, min(due - counts.answered - waiting, queries.max_pending - waiting))
 
     def _ask(self) -> None:
@@ -262,7 +266,7 @@ class Trainer:
         config = self.config.reward_model
         self.comparisons = self._load_comparisons()
         if not self.learning:
-            if len(self.comparisons) < self.config.queries.min_answers or self.step < self.config.queries.explore_steps:
+            if len(self.comparisons) < self.min_answers or self.step < self.config.queries.explore_steps:
                 return {}
             pairs, self.learning = config.pretrain_pairs, True
         else:

@@ -72,6 +72,8 @@ class Step:
     truncated: BoolArray
     final_frames: Array
     """`[N, *F]` the last frame of the episode that ended; meaningful only where it did."""
+    lost: BoolArray
+    """`[N]` a life was lost, or the episode ended by itself: for synthetic teachers only, whatever the learner is told."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,8 @@ class Rollout:
     """`[N]` V of the observation after the last step."""
     env_reward: FloatArray
     """`[T, N]` for audit, baselines and synthetic teachers. In learned mode nothing that learns reads it."""
+    lost: BoolArray
+    """`[T, N]` as in `Step`."""
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -49,6 +49,7 @@ class CountingEnvs:
             terminated=nothing if self.truncates else ended,
             truncated=ended if self.truncates else nothing,
             final_frames=final,
+            lost=ended,
         )
 
     def capture(self, env: int) -> Array:

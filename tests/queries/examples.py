@@ -35,6 +35,7 @@ def make_rollout(done: BoolArray, *, stack: int = 4, truncated: BoolArray | None
         final_value=nothing,
         last_value=nothing[0],
         env_reward=(step / 10).astype(np.float32),
+        lost=done & ~truncated,
     )
 
 

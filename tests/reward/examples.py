@@ -56,6 +56,7 @@ def make_rollout(spec: EnvSpec, T: int = 7, N: int = 2, seed: int = 0, done_rate
         final_value=nothing,
         last_value=nothing[0],
         env_reward=rng.normal(size=(T, N)).astype(np.float32),
+        lost=terminated,
     )
 
 

@@ -116,7 +116,7 @@ class AtariEnvs:
                 final_frames[group.envs][over] = self._grey(group, last_screens[over])
             self._restart(truncated, frames)
             self._age[terminated | truncated] = 0
-        return Step(frames, env_reward, terminated, truncated, final_frames)
+        return Step(frames, env_reward, terminated, truncated, final_frames, lost=np.array(terminated))
 
     def capture(self, env: int) -> Picture:
         return np.array(self._pictures[env])

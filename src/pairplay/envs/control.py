@@ -88,7 +88,7 @@ class ControlEnvs:
             for i, frame in last:
                 final_frames[i] = frame
         # Where both hold, the episode ended by itself: nothing is left to bootstrap from.
-        return Step(frames, env_reward, terminated, truncated & ~terminated, final_frames)
+        return Step(frames, env_reward, terminated, truncated & ~terminated, final_frames, lost=terminated.copy())
 
     def capture(self, env: int) -> Array:
         return self._film().capture(self._envs[env])

@@ -61,7 +61,7 @@ def collect(
     age[0] = standing.age
     action = np.empty((T, N) if spec.discrete else (T, N, spec.action_dim), np.int64 if spec.discrete else np.float32)
     log_prob, value, env_reward, final_value = (np.zeros((T, N), np.float32) for _ in range(4))
-    terminated, truncated = np.zeros((T, N), np.bool_), np.zeros((T, N), np.bool_)
+    terminated, truncated, lost = (np.zeros((T, N), np.bool_) for _ in range(3))
     captures: dict[tuple[int, int], Array] = {}
 
     for t in range(T):
@@ -73,6 +73,7 @@ def collect(
         step = envs.step(action[t])
         frames[K + t] = step.frames
         env_reward[t], terminated[t], truncated[t] = step.env_reward, step.terminated, step.truncated
+        lost[t] = step.lost
         ended = step.terminated | step.truncated
         age[t + 1] = np.where(ended, 0, age[t] + 1)
         cut_off = step.truncated & ~step.terminated
@@ -92,6 +93,7 @@ def collect(
         final_value=final_value,
         last_value=last_value,
         env_reward=env_reward,
+        lost=lost,
     )
     return rollout, replace(standing, frames=frames[T:].copy(), age=age[T].copy()), captures
 

@@ -55,7 +55,7 @@ class RewardModel:
         self.autocast = precision == "bf16"
         self.network = make_network(spec, config, seed=seed).to(device)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            self.network.parameters(), lr=config.learning_rate, weight_decay=config.l2, fused=True
         )
         self.inputs = InputMoments.empty(math.prod(spec.frame_shape) if not spec.is_image else 0, device)
         self.scale = RewardScale.empty(config.members, device)
