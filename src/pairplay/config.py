@@ -40,7 +40,7 @@ class EnvConfig:
     ends: Literal["keep", "hide", "continue"] = "keep"
     """Episode ends tell the task: keep them, hide them from the learner, or let the simulator continue to the limit."""
     end_penalty: float = 0.0
-    """What the loss of a life, or an end before the time limit, costs in the eyes of synthetic teachers (only there)."""
+    """What the loss of a life, or an end before the time limit, costs to synthetic teachers (only to them)."""
     torque_cost: bool = True
     """MuJoCo: whether the environment's own reward charges for torque and contact (the paper's tasks did not)."""
 
@@ -156,7 +156,7 @@ class QueryConfig:
     behind: Literal["continue", "slow", "pause"] = "continue"
     """When answers fall behind schedule: play on, play on at a fraction of the speed, or wait for them."""
     min_answers: int = 0
-    """Answers (not skips) needed before the policy starts to learn; 0 means 10 from a person, else the initial share."""
+    """Answers (not skips) needed before the policy learns; 0 means 10 from a person, else the initial share."""
     explore_steps: int = 2048
     """Steps explored at least before the policy starts to learn."""
     explore_persistence: float = 0.9

@@ -73,7 +73,7 @@ class Step:
     final_frames: Array
     """`[N, *F]` the last frame of the episode that ended; meaningful only where it did."""
     lost: BoolArray
-    """`[N]` a life was lost, or the episode ended by itself: for synthetic teachers only, whatever the learner is told."""
+    """`[N]` a life was lost, or the episode ended by itself. Only synthetic teachers hear of it."""
 
 
 @dataclass(frozen=True)
