@@ -135,6 +135,8 @@ class RewardModelConfig:
 class QueryConfig:
     """Which clips are compared, and when."""
 
+    clips: Literal["whole", "still"] = "whole"
+    """Draw the whole clip, or one picture of it: enough where synthetic teachers judge by rewards, and far cheaper."""
     segment_length: int = 0
     """L, agent steps in a clip; 0 means 25 for Atari and 1.5 seconds elsewhere."""
     strategy: Strategy = "disagreement"

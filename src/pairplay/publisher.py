@@ -21,14 +21,18 @@ class Publisher:
 
     One thread, so that a simulator's renderer lives in the thread that uses it. The queue is as long as the number
     of queries `publish` was given room for: ask `waiting` first. A failure in the worker is raised by the next call.
+    `still` draws the middle picture of each clip only.
     """
 
-    def __init__(self, store: LabelStore, clips: Path, painter: Painter, *, clip_fps: float) -> None:
+    def __init__(
+        self, store: LabelStore, clips: Path, painter: Painter, *, clip_fps: float, still: bool = False
+    ) -> None:
         self._store = store
         self._clips = clips
         self._painter = painter
         self._every = math.ceil(clip_fps / MOST_FPS)
         self._clip_fps = clip_fps / self._every
+        self._still = still
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._queue: deque[Future[None]] = deque()
         self._shas: dict[str, str] = {}
@@ -71,6 +75,8 @@ class Publisher:
         """A segment is drawn and encoded once, in however many queries it stands."""
         name = footage.segment.id
         if name not in self._shas:
-            pictures = self._painter.draw(footage.captures[:: self._every])
+            middle = len(footage.captures) // 2
+            shown = footage.captures[middle : middle + 1] if self._still else footage.captures[:: self._every]
+            pictures = self._painter.draw(shown)
             self._shas[name] = save_clip(self._clips, encode(pictures, self._clip_fps))
         return self._shas[name]

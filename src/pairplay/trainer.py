@@ -76,7 +76,8 @@ class Trainer:
         if self.learned and self.envs.recordable == 0:
             raise UserError(f"{config.env_id} draws no pictures to compare: only --reward env can train it")
         painter = self.envs.painter() if self.learned else PicturePainter()
-        self.publisher = Publisher(self.store, run.clips, painter, clip_fps=spec.clip_fps)
+        still = config.queries.clips == "still"
+        self.publisher = Publisher(self.store, run.clips, painter, clip_fps=spec.clip_fps, still=still)
         self.teacher: Teacher | None = None
         if self.learned and config.teacher != "human":
             self.teacher = load_teacher(config.teacher)

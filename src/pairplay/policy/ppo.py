@@ -19,6 +19,9 @@ from pairplay.types import EnvSpec, FloatArray, Rollout, UserError
 
 # T steps, N environments, K stacked frames, B batch (T·N, flattened step-major)
 
+MEASURED = ("loss", "policy_gradient_loss", "value_loss", "entropy_loss", "approx_kl", "clip_fraction")
+"""Of each minibatch, in this order."""
+
 
 class PPO:
     """The policy, its optimizer and the update. Schulman et al. 2017."""
@@ -73,27 +76,26 @@ class PPO:
             )
         )
 
-        sums: dict[str, float] = {}
-        steps, epochs_done, approx_kl = 0, 0, 0.0
+        measured: list[Tensor] = []
+        epochs_done = 0
         for _ in range(cfg.update_epochs):
             order = torch.from_numpy(rng.permutation(T * N)).to(self.device)
             for batch in torch.split(order, cfg.minibatch_size):
                 obs = stack_frames(frames, age, batch // N, batch % N, self.spec.stack)
-                measured = self._minibatch(
-                    obs, action[batch], log_prob[batch], advantage[batch], value[batch], target[batch]
+                measured.append(
+                    self._minibatch(obs, action[batch], log_prob[batch], advantage[batch], value[batch], target[batch])
                 )
-                for name, number in measured.items():
-                    sums[name] = sums.get(name, 0.0) + number
-                steps += 1
-                approx_kl = measured["approx_kl"]
             epochs_done += 1
-            if cfg.target_kl and approx_kl > cfg.target_kl:
+            if cfg.target_kl and measured[-1][MEASURED.index("approx_kl")] > cfg.target_kl:
                 break
         self.updates += epochs_done
         # After the update: the log probabilities above belong to the statistics the actions were drawn under.
         self.observe(rollout)
         return {
-            **{f"train/{name}": total / steps for name, total in sums.items()},
+            **{
+                f"train/{name}": mean
+                for name, mean in zip(MEASURED, torch.stack(measured).mean(0).tolist(), strict=True)
+            },
             "train/clip_range": cfg.clip_coef,
             "train/learning_rate": learning_rate,
             "train/explained_variance": explained_variance(rollout.value, advantage_TN + rollout.value),
@@ -102,7 +104,8 @@ class PPO:
 
     def _minibatch(
         self, obs: Tensor, action: Tensor, old_log_prob: Tensor, advantage: Tensor, old_value: Tensor, target: Tensor
-    ) -> dict[str, float]:
+    ) -> Tensor:
+        """One gradient step; what is `MEASURED` of it."""
         cfg = self.config
         if cfg.norm_adv and len(advantage) > 1:
             advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
@@ -122,14 +125,10 @@ class PPO:
         nn.utils.clip_grad_norm_(self.policy.parameters(), cfg.max_grad_norm)
         self.optimizer.step()
         with torch.no_grad():
-            return {
-                "loss": loss.item(),
-                "policy_gradient_loss": pg_loss.item(),
-                "value_loss": v_loss.item(),
-                "entropy_loss": entropy_loss.item(),
-                "approx_kl": ((ratio - 1) - log_ratio).mean().item(),
-                "clip_fraction": ((ratio - 1).abs() > cfg.clip_coef).float().mean().item(),
-            }
+            approx_kl = ((ratio - 1) - log_ratio).mean()
+            clip_fraction = ((ratio - 1).abs() > cfg.clip_coef).float().mean()
+            # Read once an update: a number taken from a GPU now would wait for all that is queued there.
+            return torch.stack((loss, pg_loss, v_loss, entropy_loss, approx_kl, clip_fraction))
 
     def observe(self, rollout: Rollout) -> None:
         """Let the observation statistics (state vectors only) take in a rollout without learning from it."""
