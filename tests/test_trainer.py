@@ -112,9 +112,10 @@ def test_resume_continues_everything(tmp_path: Path) -> None:
     again = make_trainer(tmp_path / "run")
     assert (again.step, again.iteration, again.learning) == (256, 2, True)
     assert again.true_return.total == pytest.approx(first.true_return.total)
-    assert len(again.pool) == len(first.pool)
-    assert [f.segment.id for f in again.pool] == [f.segment.id for f in first.pool]
-    assert again.asked == first.asked
+    assert again.inquiry is not None
+    assert first.inquiry is not None
+    assert [f.segment.id for f in again.inquiry.pool] == [f.segment.id for f in first.inquiry.pool]
+    assert again.inquiry.asked == first.inquiry.asked
     for name, tensor in learnt(first).items():
         assert torch.equal(tensor, learnt(again)[name]), name
     beginning = make_trainer(tmp_path / "new")

@@ -18,12 +18,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pairplay.config import TrainConfig
 from pairplay.envs.make import find_registration
 from pairplay.hardware import choose_hardware
+from pairplay.inquiry import FIRST_ANSWERS
 from pairplay.labels.store import LabelStore
 from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
 from pairplay.teachers.base import load_teacher
-from pairplay.trainer import FIRST_ANSWERS, Snapshot, Trainer
+from pairplay.trainer import Snapshot, Trainer
 from pairplay.types import UserError
 from pairplay.web.server import LabelServer, start_server
 

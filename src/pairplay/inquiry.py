@@ -1,0 +1,198 @@
+"""From footage to comparisons: which clips are kept, which pairs are asked, what was answered. Learns nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pairplay.config import TrainConfig
+from pairplay.envs.base import Envs
+from pairplay.labels.records import Counts
+from pairplay.labels.store import LabelStore
+from pairplay.publisher import Publisher
+from pairplay.queries.schedule import LabelSchedule
+from pairplay.queries.segments import SegmentPool, Window, cut, draw_windows
+from pairplay.queries.selection import Ensemble, select
+from pairplay.run.layout import RunDir
+from pairplay.seeding import rng
+from pairplay.teachers.answering import answer_pending
+from pairplay.teachers.base import Teacher, load_teacher
+from pairplay.types import Array, Comparison, EnvSpec, Rollout, Segment, UserError
+
+# T steps, N environments, L segment length
+
+FIRST_ANSWERS = 10
+"""Answers that a person gives before learning starts: less teaches nothing, more is a long wait."""
+
+Film = dict[int, list[int]]
+"""Which environments to capture just before each step of a rollout."""
+
+
+class Inquiry:
+    """What a run asks its labelers. The label store is the record; this object decides what goes in."""
+
+    def __init__(self, config: TrainConfig, run: RunDir, store: LabelStore, envs: Envs) -> None:
+        self.config = config
+        self.run = run
+        self.store = store
+        self.spec: EnvSpec = envs.spec
+        self.recordable = envs.recordable
+        if envs.recordable == 0:
+            raise UserError(f"{config.env_id} draws no pictures to compare: only --reward env can train it")
+        still = config.queries.clips == "still"
+        self.publisher = Publisher(store, run.clips, envs.painter(), clip_fps=envs.spec.clip_fps, still=still)
+        self.teacher: Teacher | None = None
+        if config.teacher != "human":
+            self.teacher = load_teacher(config.teacher)
+            self.teacher_id = store.labeler(config.teacher, "synthetic")
+        self.schedule = LabelSchedule(
+            config.labels, config.total_timesteps, config.queries.initial_share, config.queries.anneal_steps
+        )
+        self.segment_length = config.queries.segment_length or default_segment_length(config.env_id, envs.spec.clip_fps)
+        self.pool = SegmentPool(config.queries.pool)
+        self.asked = store.asked_pairs()
+        self._segments: dict[str, Segment] = {}
+
+    # -- what is filmed ------------------------------------------------------------------------------------------
+
+    def windows(self, iteration: int) -> list[Window]:
+        """What to film of the next rollout; nothing once the budget is spent."""
+        if self._open_budget() <= 0:
+            return []
+        return draw_windows(
+            rng(self.config.seed, "windows", iteration),
+            num_steps=self.config.ppo.num_steps,
+            recordable=self.recordable,
+            length=self.segment_length,
+            count=self.config.queries.windows,
+        )
+
+    def keep(
+        self,
+        rollout: Rollout,
+        windows: list[Window],
+        captures: Mapping[tuple[int, int], Array],
+        *,
+        step: int,
+        iteration: int,
+    ) -> None:
+        """Cut what was filmed into segments: candidates for the next queries."""
+        cuts = (
+            cut(
+                rollout,
+                window,
+                np.stack([captures[t, window.env] for t in range(window.start, window.start + window.length)]),
+                stack=self.spec.stack,
+                step=step,
+                iteration=iteration,
+                min_length=self.segment_length if self.spec.is_image else max(1, self.segment_length // 8),
+            )
+            for window in windows
+        )
+        self.pool.add(footage for footage in cuts if footage is not None)
+
+    # -- what is asked -------------------------------------------------------------------------------------------
+
+    def ask(self, model: Ensemble, *, step: int, iteration: int, learning: bool) -> None:
+        """Publish the queries that are due, and let synthetic teachers answer."""
+        wanted = self._wanted(step, learning=learning)
+        if not wanted:
+            return
+        queries = select(
+            self.pool,
+            count=wanted,
+            strategy=self.config.queries.strategy if learning else "uniform",
+            candidates=self.config.queries.candidates,
+            model=model,
+            rng=rng(self.config.seed, "queries", iteration),
+            already_asked=self.asked,
+            question=self.config.question,
+        )
+        for query in queries:
+            self.asked.add(frozenset((query.left.segment.id, query.right.segment.id)))
+            self.publisher.publish(query, step=step)
+        if self.teacher is not None:
+            self.publisher.flush()
+            answer_pending(
+                self.store,
+                self.teacher,
+                labeler_id=self.teacher_id,
+                clips_dir=self.run.clips,
+                spec=self.spec,
+                rng=rng(self.config.seed, "teacher", iteration),
+            )
+
+    def waiting(self, counts: Counts) -> int:
+        """Queries asked and not answered."""
+        return counts.pending + counts.leased + self.publisher.waiting
+
+    @property
+    def first_answers(self) -> int:
+        """Answers needed before the policy learns."""
+        if self.config.queries.min_answers or self.teacher is None:
+            return self.config.queries.min_answers or FIRST_ANSWERS
+        return max(1, self.schedule.target(0))
+
+    def _open_budget(self) -> int:
+        return self.config.labels - self.store.counts().asked - self.publisher.waiting
+
+    def _wanted(self, step: int, *, learning: bool) -> int:
+        """How many queries to publish now."""
+        queries, counts = self.config.queries, self.store.counts()
+        waiting = self.waiting(counts)
+        due = self.schedule.target(step)
+        if not learning:
+            due = max(due, min(2 * self.first_answers, self.config.labels))
+        room = queries.max_pending - waiting if self.teacher is None else self.config.labels
+        return max(0, min(due - counts.answered - waiting, room))
+
+    # -- what was answered ---------------------------------------------------------------------------------------
+
+    def comparisons(self) -> list[Comparison]:
+        """The latest answers that train, with their segments; skips are not among them."""
+        comparisons = []
+        for preference in self.store.preferences()[-self.config.reward_model.buffer :]:
+            if preference.mu is None:
+                continue
+            for segment_id in (preference.left_id, preference.right_id):
+                if segment_id not in self._segments:
+                    self._segments[segment_id] = self.store.segment(segment_id)
+            comparisons.append(
+                Comparison(
+                    preference.query_id,
+                    self._segments[preference.left_id],
+                    self._segments[preference.right_id],
+                    preference.mu,
+                )
+            )
+        return comparisons
+
+    # -- what is written down ------------------------------------------------------------------------------------
+
+    def state(self) -> tuple[dict[str, Array], list[dict[str, Any]]]:
+        """Arrays and JSON for a checkpoint: the candidates. All else is in the label store."""
+        return self.pool.state()
+
+    def load(self, arrays: Mapping[str, Array], pieces: list[dict[str, Any]]) -> None:
+        """The inverse of `state`."""
+        self.pool.load(arrays, pieces)
+
+    def close(self) -> None:
+        """Finish what is queued."""
+        self.publisher.close()
+
+
+def film(windows: list[Window]) -> Film:
+    """The captures that `windows` need, by step."""
+    wanted: Film = {}
+    for window in windows:
+        for t in range(window.start, window.start + window.length):
+            wanted.setdefault(t, []).append(window.env)
+    return wanted
+
+
+def default_segment_length(env_id: str, clip_fps: float) -> int:
+    """25 agent steps for Atari (1.7 s at 15 a second), 1.5 seconds elsewhere. Christiano et al. 2017, A.1–A.2."""
+    return 25 if env_id.startswith("ALE/") else max(2, round(1.5 * clip_fps))
