@@ -5,7 +5,7 @@ Small simulators spend microseconds a step, so processes would cost more than th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import cv2
@@ -14,11 +14,13 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec as Registration
 from gymnasium.envs.registration import load_env_creator
+from gymnasium.wrappers import OrderEnforcing, TimeLimit
 
 from pairplay.config import EnvConfig
 from pairplay.envs.base import Painter, PicturePainter
+from pairplay.envs.fair import check_ends, play_on, simulator_options
 from pairplay.seeding import int_seed
-from pairplay.types import Array, EnvSpec, Picture, Step, UserError
+from pairplay.types import Array, BoolArray, EnvSpec, IntArray, Picture, Step, UserError
 
 # N environments, A action dimensions, D numbers in a state vector, S side of a network frame
 
@@ -46,10 +48,17 @@ class ControlEnvs:
 
     def __init__(self, registration: Registration, num_envs: int, config: EnvConfig, *, seed: int) -> None:
         self.num_envs = num_envs
+        self._limit = max(0, config.max_episode_steps or registration.max_episode_steps or 0)
+        check_ends(registration.id, config, self._limit)
+        options = simulator_options(registration.id, config)
         self._camera = _camera(registration)
         self.recordable = num_envs if self._camera else 0
         render_mode = self._camera.render_mode if self._camera else None
-        self._envs = [make_one(registration.id, config.max_episode_steps, render_mode) for _ in range(num_envs)]
+        made = [make_one(registration.id, config.max_episode_steps, render_mode, options) for _ in range(num_envs)]
+        self._envs = [_bare(env) for env in made]
+        self._plays_on = config.ends == "continue"
+        self._down: BoolArray = np.zeros(num_envs, np.bool_)
+        self._age: IntArray = np.zeros(num_envs, np.int64)
         first = self._envs[0]
         self._seeds: list[int | None] = [int_seed(seed, "environment", env) for env in range(num_envs)]
         frame_shape, self._dtype, self._frame = _frame_reader(registration.id, first.observation_space, config)
@@ -65,6 +74,8 @@ class ControlEnvs:
         )
 
     def reset(self) -> Array:
+        self._age[:] = 0
+        self._down[:] = False
         frames = self._empty_frames()
         for i, env in enumerate(self._envs):
             frames[i] = self._frame(env.reset(seed=self._seeds[i])[0])
@@ -75,20 +86,34 @@ class ControlEnvs:
         env_reward = np.empty(self.num_envs, np.float32)
         terminated = np.empty(self.num_envs, np.bool_)
         truncated = np.empty(self.num_envs, np.bool_)
-        last: list[tuple[int, Array]] = []
         for i, (env, action_i) in enumerate(zip(self._envs, self._action(action), strict=True)):
             observation, env_reward[i], terminated[i], truncated[i], _ = env.step(action_i)
-            if terminated[i] or truncated[i]:
-                last.append((i, self._frame(observation)))
-                observation = env.reset()[0]
             frames[i] = self._frame(observation)
-        final_frames = frames
-        if last:
-            final_frames = frames.copy()
-            for i, frame in last:
-                final_frames[i] = frame
+        lost = terminated
+        if self._plays_on:
+            lost, terminated = self._stay_up(terminated), np.zeros(self.num_envs, np.bool_)
+        self._age += 1
+        if self._limit:
+            truncated |= self._age >= self._limit
         # Where both hold, the episode ended by itself: nothing is left to bootstrap from.
-        return Step(frames, env_reward, terminated, truncated & ~terminated, final_frames, lost=terminated.copy())
+        truncated &= ~terminated
+        final_frames = frames
+        ended = np.flatnonzero(terminated | truncated)
+        if len(ended):
+            final_frames = frames.copy()
+            for i in ended.tolist():
+                frames[i] = self._frame(self._envs[i].reset()[0])
+            self._age[ended] = 0
+            self._down[ended] = False
+        return Step(frames, env_reward, terminated, truncated, final_frames, lost=lost.copy())
+
+    def _stay_up(self, down: BoolArray) -> BoolArray:
+        """Where an episode that is played on would have ended now: once for each fall, not while it lies there."""
+        lost: BoolArray = down & ~self._down
+        for i in np.flatnonzero(lost):
+            play_on(self._envs[i].unwrapped)
+        self._down = down
+        return lost
 
     def capture(self, env: int) -> Array:
         return self._film().capture(self._envs[env])
@@ -163,6 +188,9 @@ class StatePainter:
         pictures = []
         for *state, torque in captures:
             simulator.state = np.array(state)
+            if hasattr(simulator, "x_threshold"):
+                # A cart that is played on rolls out of the picture, and out of the numbers that pygame can draw.
+                simulator.state[0] = np.clip(state[0], -2 * simulator.x_threshold, 2 * simulator.x_threshold)
             if hasattr(simulator, "last_u"):
                 simulator.last_u = None if np.isnan(torque) else torque
             pictures.append(reduced(simulator.render()))
@@ -174,14 +202,28 @@ class StatePainter:
         self._env = None
 
 
-def make_one(env_id: str, max_episode_steps: int, render_mode: str | None) -> GymEnv:
+def make_one(
+    env_id: str, max_episode_steps: int, render_mode: str | None, options: Mapping[str, float] | None = None
+) -> GymEnv:
     """One environment; 0 keeps its own limit. A missing library is a UserError that says which."""
     try:
         return gymnasium.make(
-            env_id, max_episode_steps=max_episode_steps or None, render_mode=render_mode, disable_env_checker=True
+            env_id,
+            max_episode_steps=max_episode_steps or None,
+            render_mode=render_mode,
+            disable_env_checker=True,
+            **(options or {}),
         )
     except (gymnasium.error.Error, ImportError) as error:
         raise UserError(f"cannot make {env_id!r}: {error}") from error
+
+
+def _bare(env: GymEnv) -> GymEnv:
+    """`env` without the two layers that `gymnasium.make` puts around each: their work is done here, for all at once."""
+    for layer in (TimeLimit, OrderEnforcing):
+        if type(env) is layer:
+            env = env.env
+    return env
 
 
 def reduced(picture: Picture) -> Picture:

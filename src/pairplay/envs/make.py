@@ -11,6 +11,7 @@ from gymnasium.envs.registration import EnvSpec as Registration
 from pairplay.config import EnvConfig
 from pairplay.envs import headless
 from pairplay.envs.base import Envs
+from pairplay.envs.fair import check_ends, simulator_options
 from pairplay.envs.score_masks import rectangles
 from pairplay.types import UserError
 
@@ -30,6 +31,8 @@ def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> En
     if registration.entry_point == _ATARI:
         from pairplay.envs.atari import AtariEnvs
 
+        check_ends(env_id, config, config.max_episode_steps)
+        simulator_options(env_id, config)
         return AtariEnvs(env_id, registration.kwargs["game"], num_envs, config, seed=seed)
     headless.prepare()
     from pairplay.envs.control import ControlEnvs

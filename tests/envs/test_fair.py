@@ -1,0 +1,156 @@
+"""The paper's tasks as it played them: episodes of one length, and a reward that does not charge for torque."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+
+from pairplay.config import EnvConfig
+from pairplay.envs.base import Envs
+from pairplay.envs.check import check_envs
+from pairplay.envs.make import make_envs
+from pairplay.types import Step, UserError
+
+PAPER = (
+    "Hopper-v5",
+    "Walker2d-v5",
+    "Swimmer-v5",
+    "HalfCheetah-v5",
+    "Ant-v5",
+    "Reacher-v5",
+    "InvertedPendulum-v5",
+    "InvertedDoublePendulum-v5",
+)
+FALLS = ("Hopper-v5", "Walker2d-v5", "InvertedPendulum-v5", "InvertedDoublePendulum-v5", "CartPole-v1")
+"""Soon, if nobody takes care."""
+
+
+def made(env_id: str, **options: Any) -> Envs:
+    return make_envs(env_id, 1, EnvConfig(**options), seed=1)
+
+
+def play(envs: Envs, steps: int) -> list[Step]:
+    """Wild actions: everything that can fall does."""
+    envs.reset()
+    rng = np.random.default_rng(0)
+    if envs.spec.discrete:
+        return [envs.step(np.ones(1, np.int64)) for _ in range(steps)]
+    return [envs.step(rng.normal(scale=3, size=(1, envs.spec.action_dim)).astype(np.float32)) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("env_id", [*PAPER, "CartPole-v1"])
+def test_episodes_that_are_played_on_all_have_the_same_length_and_stay_finite(env_id: str) -> None:
+    steps = play(made(env_id, ends="continue", max_episode_steps=150), 310)
+    assert [t for t, step in enumerate(steps) if step.truncated[0]] == [149, 299]
+    assert not any(step.terminated[0] for step in steps)
+    assert all(np.isfinite(step.frames).all() and np.isfinite(step.env_reward).all() for step in steps)
+
+
+@pytest.mark.parametrize("env_id", FALLS)
+def test_a_fall_is_noted_once_and_at_the_step_at_which_the_environment_would_have_ended(env_id: str) -> None:
+    kept, played_on = play(made(env_id), 60), play(made(env_id, ends="continue"), 60)
+    fall = next(t for t, step in enumerate(kept) if step.terminated[0])
+    assert kept[fall].lost[0]
+    lost = [t for t, step in enumerate(played_on) if step.lost[0]]
+    assert lost[0] == fall
+    assert len(lost) < 5, "a fall is not lost again at each step on the ground"
+    for a, b in zip(kept[:fall], played_on[:fall], strict=True):
+        np.testing.assert_array_equal(a.frames, b.frames)
+        assert a.env_reward[0] == b.env_reward[0]
+
+
+@pytest.mark.parametrize(
+    ("env_id", "upright"),
+    [
+        ("Hopper-v5", 1.0),
+        ("Walker2d-v5", 1.0),
+        ("Ant-v5", 1.0),
+        ("InvertedPendulum-v5", 1.0),
+        ("InvertedDoublePendulum-v5", 10.0),
+    ],
+)
+def test_gymnasium_pays_for_being_upright_until_the_fall_and_no_longer(env_id: str, upright: float) -> None:
+    """What the paper put in the place of termination, and what `continue` relies on."""
+    env = gymnasium.make(env_id)
+    env.reset(seed=1)
+    rng = np.random.default_rng(0)
+    paid: dict[bool, set[float]] = {True: set(), False: set()}
+    for _ in range(400):
+        action = np.asarray(np.sign(rng.normal(size=env.action_space.shape or ())) * 10, np.float32)
+        _, _, down, _, info = env.unwrapped.step(action)
+        paid[bool(down)].add(float(info["reward_survive"]))
+    assert paid == {False: {upright}, True: {0.0}}
+
+
+def test_a_cart_pole_that_lies_down_earns_nothing() -> None:
+    steps = play(made("CartPole-v1", ends="continue"), 40)
+    fall = next(t for t, step in enumerate(steps) if step.lost[0])
+    rewards = [float(step.env_reward[0]) for step in steps]
+    assert rewards[: fall + 1] == [1.0] * (fall + 1)
+    assert set(rewards[fall + 1 : fall + 10]) == {0.0}
+
+
+def test_a_cart_that_rolled_far_away_is_still_drawn() -> None:
+    envs = made("CartPole-v1", ends="continue")
+    play(envs, 400)
+    capture = envs.capture(0)
+    assert abs(capture[0]) > 200
+    assert envs.painter().draw(capture[None]).shape == (1, 266, 400, 3)
+
+
+@pytest.mark.parametrize("env_id", PAPER)
+def test_without_torque_cost_the_reward_is_what_gymnasium_pays_for_the_rest(env_id: str) -> None:
+    charged, free = made(env_id), made(env_id, torque_cost=False)
+    one: Any = gymnasium.make(env_id)
+    first = charged.reset(), free.reset()
+    np.testing.assert_array_equal(*first)
+    one.reset()
+    action = np.full((1, charged.spec.action_dim), 0.7, np.float32)
+    for _ in range(3):
+        a, b = charged.step(action), free.step(action)
+        np.testing.assert_array_equal(a.frames, b.frames)
+        cost = b.env_reward[0] - a.env_reward[0]
+        if env_id.startswith("Inverted"):
+            assert cost == 0.0
+        else:
+            _, _, _, _, info = one.unwrapped.step(action[0])
+            assert cost == pytest.approx(-info["reward_ctrl"] - info.get("reward_contact", 0.0), rel=0.02, abs=1e-6)
+            assert cost > 0
+
+
+def test_a_simulator_that_blows_up_goes_on_finite_and_to_the_limit() -> None:
+    """MuJoCo resets bad states by itself."""
+    envs: Any = made("InvertedDoublePendulum-v5", ends="continue", max_episode_steps=20)
+    envs.reset()
+    envs._envs[0].unwrapped.data.qvel[:] = 1e13
+    steps = [envs.step(np.ones((1, 1), np.float32)) for _ in range(20)]
+    assert [bool(step.truncated[0]) for step in steps] == [False] * 19 + [True]
+    assert all(np.isfinite(step.frames).all() and np.isfinite(step.env_reward).all() for step in steps)
+
+
+@pytest.mark.parametrize("env_id", ["Hopper-v5", "CartPole-v1"])
+def test_playing_on_keeps_the_contract_and_can_be_filmed(env_id: str) -> None:
+    envs, twin = (make_envs(env_id, 2, EnvConfig(ends="continue", max_episode_steps=90), seed=2) for _ in range(2))
+    check_envs(envs, twin, steps=100, rng=np.random.default_rng(0), max_episode_steps=90)
+
+
+def test_what_an_environment_cannot_do_is_said() -> None:
+    with pytest.raises(UserError, match=r"MountainCar-v0 cannot be played on past its end: use --env\.ends hide"):
+        made("MountainCar-v0", ends="continue")
+    with pytest.raises(UserError, match=r"Hopper-v4 cannot be played on past its end"):
+        made("Hopper-v4", ends="continue")
+    with pytest.raises(UserError, match=r"ALE/Pong-v5 cannot be played on"):
+        made("ALE/Pong-v5", ends="continue")
+    with pytest.raises(UserError, match=r"Pendulum-v1 has no torque cost that could be switched off"):
+        made("Pendulum-v1", torque_cost=False)
+    with pytest.raises(UserError, match=r"ALE/Pong-v5 has no torque cost"):
+        made("ALE/Pong-v5", torque_cost=False)
+
+
+def test_an_episode_without_limit_is_not_played_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gymnasium.registry["Hopper-v5"], "max_episode_steps", None)
+    with pytest.raises(UserError, match=r"would never end: give --env\.max-episode-steps"):
+        made("Hopper-v5", ends="continue")
