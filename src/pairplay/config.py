@@ -79,6 +79,8 @@ class PPOConfig:
     """Stop a rollout's updates once the policy has moved this far; 0 never stops."""
     hidden: int = 64
     """Width of the two hidden layers for state vectors."""
+    scale_env_reward: bool = True
+    """State vectors, --reward env: divide the reward by the running spread of its discounted sum."""
 
 
 @dataclass(frozen=True)
@@ -219,11 +221,20 @@ def preset(env_id: str, name: str = "auto") -> TrainConfig:
     Raises `UserError` for an unknown name.
     """
     if name == "auto":
-        name = "enduro" if env_id == "ALE/Enduro-v5" else "atari" if env_id.startswith("ALE/") else "control"
+        name = FAMILIES.get(env_id, "atari" if env_id.startswith("ALE/") else "control")
     if name not in PRESETS:
         raise UserError(unknown("preset", name, PRESETS))
     return replace(PRESETS[name], env_id=env_id, question=QUESTIONS.get(env_id, TrainConfig.question))
 
+
+MUJOCO = (
+    *("Hopper-v5", "Walker2d-v5", "Swimmer-v5", "HalfCheetah-v5", "Ant-v5", "Reacher-v5"),
+    *("InvertedPendulum-v5", "InvertedDoublePendulum-v5"),
+)
+"""The paper's eight tasks."""
+
+FAMILIES = {"ALE/Enduro-v5": "enduro", **dict.fromkeys(MUJOCO, "mujoco")}
+"""Environments with a preset of their own."""
 
 QUESTIONS = {
     "ALE/Enduro-v5": "Drive fast and overtake as many cars as you can.",
@@ -246,6 +257,14 @@ _CONTROL = TrainConfig(
     reward_model=RewardModelConfig(target_std=1.0, learning_rate=3e-4, fit_pairs=512, pretrain_pairs=4096),
 )
 
+# MuJoCo as the paper played it: episodes of one length, torque costs nothing (docs/decisions/012).
+_MUJOCO = replace(
+    _CONTROL,
+    env=EnvConfig(ends="continue", torque_cost=False),
+    ppo=replace(_CONTROL.ppo, minibatch_size=256, learning_rate=1e-3),
+    queries=QueryConfig(windows=64, pool=512),
+)
+
 # 30,208 agent steps, 290 answers: the budget of a coffee break. 16 iterations of 32 x 59 steps; why so many short
 # episodes, and why the reward is shaped, stands in docs/decisions/006 and 008.
 _QUICK = replace(
@@ -263,6 +282,7 @@ _QUICK = replace(
 PRESETS: dict[str, TrainConfig] = {
     "atari": _ATARI,
     "control": _CONTROL,
+    "mujoco": _MUJOCO,
     "quick": _QUICK,
     # For a person: what learns fastest, with time for as many answers as one likes to give.
     "enduro": replace(

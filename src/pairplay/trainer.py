@@ -20,6 +20,7 @@ from pairplay.labels.records import Counts, Progress
 from pairplay.labels.store import LabelStore
 from pairplay.policy.networks import Policy
 from pairplay.policy.ppo import PPO
+from pairplay.policy.return_scale import ReturnScale
 from pairplay.policy.rollout import Actor, Explorer, PolicyActor, begin, collect
 from pairplay.policy.shaping import shape_by_own_past
 from pairplay.reward.fit import FitMetrics, fit
@@ -28,7 +29,7 @@ from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import MetricsWriter
 from pairplay.seeding import int_seed, rng, torch_rng
-from pairplay.types import FloatArray, Rollout
+from pairplay.types import BoolArray, FloatArray, Rollout
 
 # T steps, N environments
 
@@ -68,6 +69,7 @@ class Trainer:
         self.inquiry = Inquiry(config, run, self.store, self.envs) if self.learned else None
         self.true_return = EpisodeReturns(config.num_envs)
         self.predicted_return = EpisodeReturns(config.num_envs)
+        self.return_scale = ReturnScale(config.num_envs, config.ppo.gamma)
         self.last_reward = np.zeros(config.num_envs, np.float32)
         self.iteration = 0
         self.step = 0
@@ -151,7 +153,7 @@ class Trainer:
         ended = rollout.terminated | rollout.truncated
         self.true_return.add(rollout.env_reward, ended)
         if not self.learned:
-            return np.clip(rollout.env_reward, -1.0, 1.0) if self.spec.is_image else rollout.env_reward
+            return self._baseline_reward(rollout.env_reward, ended)
         if not self.learning:
             return np.zeros_like(rollout.env_reward)
         reward = self.reward_model.relabel(rollout).mean
@@ -160,6 +162,11 @@ class Trainer:
             reward, self.last_reward, ended, gamma=self.config.ppo.gamma, scale=self.config.reward_model.shaping
         )
         return shaped
+
+    def _baseline_reward(self, env_reward: FloatArray, ended: BoolArray) -> FloatArray:
+        if self.spec.is_image:
+            return np.clip(env_reward, -1.0, 1.0)
+        return self.return_scale(env_reward, ended) if self.config.ppo.scale_env_reward else env_reward
 
     def _update(self, rollout: Rollout, reward: FloatArray) -> Metrics:
         if not self.learning:
@@ -243,6 +250,7 @@ class Trainer:
             self.run.checkpoints,
             self.step,
             self.ppo.state()
+            | self.return_scale.state()
             | {f"reward.{name}": tensor for name, tensor in self.reward_model.state().items()}
             | {f"pool.{name}": array for name, array in pool_arrays.items()},
             {
@@ -261,6 +269,7 @@ class Trainer:
         state, tensors = checkpoint.state, checkpoint.tensors
         self.rejected = checkpoint.rejected
         self.ppo.load(tensors)
+        self.return_scale.load(tensors)
         self.reward_model.load({n.removeprefix("reward."): t for n, t in tensors.items() if n.startswith("reward.")})
         if self.inquiry is not None:
             pool = {n.removeprefix("pool."): t.numpy() for n, t in tensors.items() if n.startswith("pool.")}
