@@ -257,3 +257,41 @@ def test_an_unknown_action_is_an_error_and_not_a_wait_for_ever() -> None:
         with pytest.raises(ValueError, match=r"actions must be \[1\] integers in 0\.\.3"):
             envs.step(action)
     envs.step(np.array([3]))
+
+
+def test_each_lost_life_is_noted_and_so_is_the_game_over() -> None:
+    """A bare emulator plays along and says how many lives are left. One environment in colour and one in grey."""
+    envs = made("breakout", replace(EXACT, max_episode_steps=250), num_envs=2)
+    ale = emulator("breakout")
+    envs.reset()
+    rng = np.random.default_rng(0)
+    lives, lost, overs = ale.lives(), 0, 0
+    for _ in range(420):
+        action = FIRE if rng.random() < 0.5 else int(rng.integers(18))
+        step = envs.step(np.array([action, action]))
+        for _ in range(4):
+            ale.act(ale.getLegalActionSet()[action])
+            if ale.game_over():
+                break
+        expected = ale.lives() < lives or ale.game_over()
+        assert step.lost.tolist() == [expected, expected]
+        lost += expected
+        overs += ale.game_over()
+        if ale.game_over() or step.truncated[0]:
+            ale.reset_game()
+        lives = ale.lives()
+    assert overs >= 1
+    assert lost >= 5 * overs
+
+
+def test_a_time_limit_loses_nothing() -> None:
+    """Nor does the new game, which begins with all its lives."""
+    envs = made("breakout", replace(EXACT, max_episode_steps=40))
+    envs.reset()
+    steps = play(envs, 100, seed=1)
+    assert sum(int(step.truncated[0]) for step in steps) == 2
+    assert any(step.lost[0] for step in steps)
+    assert not any(step.lost[0] for step in steps if step.truncated[0])
+    enduro = made("enduro", replace(EXACT, max_episode_steps=20))
+    enduro.reset()
+    assert not any(step.lost[0] for step in play(enduro, 50)), "there are no lives in Enduro"
