@@ -140,11 +140,19 @@ def test_a_capture_is_what_the_network_sees_but_in_colour_and_unmasked() -> None
 
 
 SCORE_BYTES = {
+    "alien": (0x03, 0x05, 0x07, 0x09, 0x0B, 0x0D),
+    "assault": (0x00, 0x01, 0x02),
+    "asterix": (0x5E, 0x5F, 0x60),
     "beam_rider": (0x09, 0x0A, 0x0B),
+    "boxing": (0x12, 0x13),
     "breakout": (0x4D, 0x4C),
     "enduro": (0x2B, 0x2C, 0x2D),
+    "freeway": (0x67, 0x68),
+    "montezuma_revenge": (0x13, 0x14, 0x15),
+    "ms_pacman": (0x78, 0x79, 0x7A),
     "pong": (0x0D, 0x0E),
     "qbert": (0x5B, 0x5A, 0x59),
+    "riverraid": (0x4D, 0x4F, 0x51, 0x53, 0x55, 0x57),
     "seaquest": (0x3A, 0x39, 0x38),
     "space_invaders": (0x68, 0x66),
 }
@@ -170,6 +178,58 @@ def test_the_mask_hides_the_score(game: str) -> None:
         differed += bool((plain != scored).any())
         np.testing.assert_array_equal(_masked(plain, game), _masked(scored, game))
     assert differed >= 4, "the score did not change, so nothing was shown"
+
+
+LIFE_BYTES = {"asterix": 0x53, "breakout": 0x39, "montezuma_revenge": 0x3A, "ms_pacman": 0x7B, "seaquest": 0x3B}
+
+
+@pytest.mark.parametrize("game", LIFE_BYTES)
+def test_lives_stay_visible_to_the_networks(game: str) -> None:
+    ale = emulator(game)
+    for _ in range(300):
+        ale.act(ale_py.Action.NOOP)
+    state = ale.cloneState()
+    plain = _screen_after(ale, lambda: None)
+    ale.restoreState(state)
+    fewer = _screen_after(ale, lambda: ale.setRAM(LIFE_BYTES[game], 1))
+    assert (_masked(plain, game) != _masked(fewer, game)).any()
+
+
+@pytest.mark.parametrize("game", ["asterix", "boxing", "breakout", "ms_pacman", "pong"])
+def test_what_the_mask_hides_changes_with_the_reward_and_at_no_other_time(game: str) -> None:
+    ale = emulator(game)
+    rng = np.random.default_rng(2)
+    actions = ale.getLegalActionSet()
+    for _ in range(60):  # scores are drawn, not blank, once the game runs
+        ale.act(ale_py.Action.FIRE)
+    before, paid_at, changes = _hidden(ale.getScreenRGB(), game), -100, 0
+    for t in range(1500):
+        if t % 4 == 0:
+            action = actions[FIRE if rng.random() < 0.3 else rng.integers(18)]
+        if ale.act(action):
+            paid_at = t
+        if ale.game_over():
+            break
+        now = _hidden(ale.getScreenRGB(), game)
+        if (now != before).any():
+            changes += 1
+            assert t - paid_at <= 8, t
+        before = now
+    assert changes > 0
+
+
+def _hidden(picture: Picture, game: str) -> Picture:
+    return np.concatenate([picture[r.top : r.bottom, r.left : r.right].ravel() for r in rectangles(game)])
+
+
+@pytest.mark.parametrize("game", ["breakout", "boxing", "montezuma_revenge"])
+def test_the_networks_see_nothing_at_all_where_the_mask_is(game: str) -> None:
+    envs = made(game, EnvConfig(colour_envs=1), num_envs=2)
+    frames = [envs.reset(), *(step.frames for step in play(envs, 30))]
+    for rectangle in rectangles(game):
+        rows, columns = rectangle.scaled(210, 160, 80)
+        assert all((frame[:, rows, columns] == 0).all() for frame in frames)
+    assert np.ptp(np.array(frames), axis=0).max() > 20, "the rest moves"
 
 
 def _screen_after(ale: Any, change: Callable[[], None]) -> Picture:
@@ -218,7 +278,7 @@ def test_no_pixel_of_a_rectangle_shows_through(top: int, length: int, size: int)
 
 
 def test_games_without_a_mask_are_left_alone() -> None:
-    assert rectangles("freeway") == ()
+    assert rectangles("skiing") == ()
 
 
 def test_tall_screens_are_shown_in_full() -> None:
@@ -257,3 +317,41 @@ def test_an_unknown_action_is_an_error_and_not_a_wait_for_ever() -> None:
         with pytest.raises(ValueError, match=r"actions must be \[1\] integers in 0\.\.3"):
             envs.step(action)
     envs.step(np.array([3]))
+
+
+def test_each_lost_life_is_noted_and_so_is_the_game_over() -> None:
+    """A bare emulator plays along and says how many lives are left. One environment in colour and one in grey."""
+    envs = made("breakout", replace(EXACT, max_episode_steps=250), num_envs=2)
+    ale = emulator("breakout")
+    envs.reset()
+    rng = np.random.default_rng(0)
+    lives, lost, overs = ale.lives(), 0, 0
+    for _ in range(420):
+        action = FIRE if rng.random() < 0.5 else int(rng.integers(18))
+        step = envs.step(np.array([action, action]))
+        for _ in range(4):
+            ale.act(ale.getLegalActionSet()[action])
+            if ale.game_over():
+                break
+        expected = ale.lives() < lives or ale.game_over()
+        assert step.lost.tolist() == [expected, expected]
+        lost += expected
+        overs += ale.game_over()
+        if ale.game_over() or step.truncated[0]:
+            ale.reset_game()
+        lives = ale.lives()
+    assert overs >= 1
+    assert lost >= 5 * overs
+
+
+def test_a_time_limit_loses_nothing() -> None:
+    """Nor does the new game, which begins with all its lives."""
+    envs = made("breakout", replace(EXACT, max_episode_steps=40))
+    envs.reset()
+    steps = play(envs, 100, seed=1)
+    assert sum(int(step.truncated[0]) for step in steps) == 2
+    assert any(step.lost[0] for step in steps)
+    assert not any(step.lost[0] for step in steps if step.truncated[0])
+    enduro = made("enduro", replace(EXACT, max_episode_steps=20))
+    enduro.reset()
+    assert not any(step.lost[0] for step in play(enduro, 50)), "there are no lives in Enduro"

@@ -82,12 +82,20 @@ class LendsItsOwn(Broken):
         return self.kept
 
 
+class DiesUnnoticed(Broken):
+    def step(self, action: Array) -> Step:
+        step = super().step(action)
+        ended = step.terminated | step.truncated
+        return replace(step, terminated=ended, truncated=np.zeros_like(ended), lost=np.zeros_like(ended))
+
+
 @pytest.mark.parametrize(
     ("broken", "promise"),
     [
         (WrongDtype, "frames are float32"),
         (NeverEnds, "truncated exactly at the time limit"),
         (EndsTwice, "truncated exactly|either terminated or truncated"),
+        (DiesUnnoticed, "truncated exactly|ends by itself is lost"),
         (LendsItsOwn, "same captures|a capture is a copy"),
     ],
 )

@@ -106,6 +106,24 @@ class Maze(gymnasium.Env[Any, Any]):
         return np.full((*self._size, 3), 50 * self._steps, np.uint8)
 
 
+class Broken(Maze):
+    """Its first observation, its third one and its second reward are what a test wants them to be."""
+
+    def __init__(
+        self, first: float = 0.0, third: float = 0.0, second_reward: float = 0.0, render_mode: str | None = None
+    ) -> None:
+        super().__init__(render_mode, observation=spaces.Box(-1, 1, (4,)))
+        self.seen = {0: first, 2: third}
+        self.paid = {2: second_reward}
+
+    def _observe(self) -> Any:
+        return np.array([0, 0, self.seen.get(self._steps, 0.0), 0], np.float32)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, self.paid.get(self._steps, reward), terminated, truncated, info
+
+
 class BlindMaze(Maze):
     metadata = {"render_modes": []}  # noqa: RUF012
 
@@ -114,8 +132,9 @@ class BlindMaze(Maze):
 def _mazes() -> Iterator[None]:
     gymnasium.register("Maze-v0", entry_point=Maze)  # type: ignore[arg-type]
     gymnasium.register("BlindMaze-v0", entry_point=BlindMaze)  # type: ignore[arg-type]
+    gymnasium.register("Broken-v0", entry_point=Broken)  # type: ignore[arg-type]
     yield
-    for env_id in ("Maze-v0", "BlindMaze-v0"):
+    for env_id in ("Maze-v0", "BlindMaze-v0", "Broken-v0"):
         gymnasium.registry.pop(env_id)
 
 
@@ -229,3 +248,27 @@ def test_a_missing_library_is_named() -> None:
     gymnasium.registry["Maze-v0"].entry_point = needs_box2d
     with pytest.raises(UserError, match=r"cannot make 'Maze-v0': .*gymnasium\[box2d\]"):
         make_envs("Maze-v0", 1, EnvConfig(), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"third": np.nan}, "nan as dimension 2 of its observation"),
+        ({"third": -np.inf}, "-inf as dimension 2 of its observation"),
+        ({"second_reward": np.inf}, "inf as its reward"),
+    ],
+)
+def test_what_is_not_finite_is_named_before_anything_learns_from_it(options: dict[str, float], message: str) -> None:
+    gymnasium.registry["Broken-v0"].kwargs.update(options)
+    envs = make_envs("Broken-v0", 2, EnvConfig(), seed=0)
+    envs.reset()
+    envs.step(np.zeros(2, np.int64))
+    with pytest.raises(UserError, match=rf"Broken-v0: environment 0 \(of 0\.\.1\) gave {message} after 2 steps"):
+        envs.step(np.zeros(2, np.int64))
+
+
+def test_a_first_observation_that_is_not_finite_is_named_too() -> None:
+    gymnasium.registry["Broken-v0"].kwargs.update(first=np.nan)
+    envs = make_envs("Broken-v0", 1, EnvConfig(), seed=0)
+    with pytest.raises(UserError, match="nan as dimension 2 of its observation after 0 steps"):
+        envs.reset()

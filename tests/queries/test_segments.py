@@ -94,6 +94,21 @@ def test_a_segment_by_hand() -> None:
     assert len(segment) == 4
 
 
+def test_a_lost_life_costs_the_end_penalty_in_the_eyes_of_teachers_and_nowhere_else() -> None:
+    rollout = make_rollout(no_end(10))
+    rollout.lost[3, 0] = rollout.lost[4, 1] = True
+    captures = np.zeros((4, 4, 4, 3), np.uint8)
+    options = {"stack": 4, "step": 0, "iteration": 0, "min_length": 1}
+    free, charged = (cut(rollout, Window(0, 2, 4), captures, **options, end_penalty=penalty) for penalty in (0.0, 2.0))
+    assert free is not None
+    assert charged is not None
+    assert free.env_reward.tolist() == pytest.approx([0.4, 0.6, 0.8, 1.0])
+    assert charged.env_reward.tolist() == pytest.approx([0.4, -1.4, 0.8, 1.0])
+    assert charged.env_reward.dtype == np.float32
+    assert rollout.env_reward[3, 0] == pytest.approx(0.6), "the rollout's own reward stays true"
+    assert charged.segment.id == free.segment.id
+
+
 def test_the_step_that_ends_the_episode_is_the_last_one() -> None:
     for is_truncated in (False, True):
         done = no_end(10)

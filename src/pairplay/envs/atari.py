@@ -59,6 +59,7 @@ class AtariEnvs:
         self._max_steps = config.max_episode_steps or MAX_EPISODE_FRAMES // config.frame_skip
         self._seeds = np.array([int_seed(seed, "emulator", env) for env in range(num_envs)])
         self._age: IntArray = np.zeros(num_envs, np.int64)
+        self._lives: IntArray = np.zeros(num_envs, np.int64)
         self._masks = []
         if config.mask_score:
             height = TALL_SCREENS.get(game, SCREEN_HEIGHT)
@@ -85,7 +86,8 @@ class AtariEnvs:
         self._age[:] = 0
         frames = self._empty_frames()
         for group in self._groups:
-            screens, _ = group.vector.reset(seed=self._seeds[group.envs])
+            screens, info = group.vector.reset(seed=self._seeds[group.envs])
+            self._lives[group.envs] = info["lives"]
             frames[group.envs] = self._see(group, screens)
         return frames
 
@@ -100,12 +102,17 @@ class AtariEnvs:
         terminated = np.empty(self.num_envs, np.bool_)
         # Colour first: its grey frames are made while the other group still plays.
         ended = []
+        lives = np.empty(self.num_envs, np.int64)
         for group in self._groups:
             screens, env_reward[group.envs], terminated[group.envs], _, info = group.vector.recv()
             frames[group.envs] = self._see(group, screens)
+            lives[group.envs] = info["lives"]
             if "final_obs" in info:
                 ended.append((group, info["final_obs"]))
 
+        # After a game over these are already the lives of the new game.
+        lost = terminated | (lives < self._lives)
+        self._lives = lives
         self._age += 1
         truncated = (self._age >= self._max_steps) & ~terminated
         final_frames = frames
@@ -116,7 +123,7 @@ class AtariEnvs:
                 final_frames[group.envs][over] = self._grey(group, last_screens[over])
             self._restart(truncated, frames)
             self._age[terminated | truncated] = 0
-        return Step(frames, env_reward, terminated, truncated, final_frames, lost=np.array(terminated))
+        return Step(frames, env_reward, terminated, truncated, final_frames, lost)
 
     def capture(self, env: int) -> Picture:
         return np.array(self._pictures[env])
@@ -137,7 +144,8 @@ class AtariEnvs:
         """
         for group in self._groups:
             if truncated[group.envs].any():
-                screens, _ = group.vector.reset(options={"reset_mask": truncated[group.envs]})
+                screens, info = group.vector.reset(options={"reset_mask": truncated[group.envs]})
+                self._lives[group.envs] = info["lives"]
                 frames[group.envs] = self._see(group, screens)
 
     def _see(self, group: _Group, screens: Array) -> Array:

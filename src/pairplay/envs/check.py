@@ -60,11 +60,14 @@ def _check_step(envs: Envs, step: Step, again: Step) -> None:
     _promise(step.final_frames.shape == step.frames.shape, "final_frames are [N, *F]")
     _promise(step.final_frames.dtype == step.frames.dtype, "final_frames are like frames")
     _promise(np.array_equal(step.final_frames[over], again.final_frames[over]), "the same seed, the same final frames")
-    for name, dtype in (("env_reward", np.float32), ("terminated", np.bool_), ("truncated", np.bool_)):
+    flags = (("terminated", np.bool_), ("truncated", np.bool_), ("lost", np.bool_))
+    for name, dtype in (("env_reward", np.float32), *flags):
         value = getattr(step, name)
         _promise(value.shape == (envs.num_envs,) and value.dtype == dtype, f"{name} is [N] {np.dtype(dtype)}")
         _promise(np.array_equal(value, getattr(again, name)), f"the same seed and actions give the same {name}")
+    _promise(bool(np.isfinite(step.env_reward).all()), "rewards are finite")
     _promise(not (step.terminated & step.truncated).any(), "an episode is either terminated or truncated")
+    _promise(not (step.terminated & ~step.lost).any(), "an episode that ends by itself is lost")
 
 
 def _check_capture(envs: Envs, twin: Envs) -> Array:

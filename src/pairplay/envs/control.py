@@ -79,6 +79,7 @@ class ControlEnvs:
         frames = self._empty_frames()
         for i, env in enumerate(self._envs):
             frames[i] = self._frame(env.reset(seed=self._seeds[i])[0])
+        self._must_be_finite(frames, "observation")
         return frames
 
     def step(self, action: Array) -> Step:
@@ -89,10 +90,12 @@ class ControlEnvs:
         for i, (env, action_i) in enumerate(zip(self._envs, self._action(action), strict=True)):
             observation, env_reward[i], terminated[i], truncated[i], _ = env.step(action_i)
             frames[i] = self._frame(observation)
+        self._age += 1
+        self._must_be_finite(frames, "observation")
+        self._must_be_finite(env_reward[:, None], "reward")
         lost = terminated
         if self._plays_on:
             lost, terminated = self._stay_up(terminated), np.zeros(self.num_envs, np.bool_)
-        self._age += 1
         if self._limit:
             truncated |= self._age >= self._limit
         # Where both hold, the episode ended by itself: nothing is left to bootstrap from.
@@ -105,12 +108,13 @@ class ControlEnvs:
                 frames[i] = self._frame(self._envs[i].reset()[0])
             self._age[ended] = 0
             self._down[ended] = False
+            self._must_be_finite(frames, "observation")
         return Step(frames, env_reward, terminated, truncated, final_frames, lost=lost.copy())
 
     def _stay_up(self, down: BoolArray) -> BoolArray:
         """Where an episode that is played on would have ended now: once for each fall, not while it lies there."""
         lost: BoolArray = down & ~self._down
-        for i in np.flatnonzero(lost):
+        for i in np.flatnonzero(lost).tolist():
             play_on(self._envs[i].unwrapped)
         self._down = down
         return lost
@@ -132,6 +136,19 @@ class ControlEnvs:
                 f"{self.spec.env_id} has no pictures (render mode rgb_array), so nobody can compare its clips"
             )
         return self._camera
+
+    def _must_be_finite(self, values: Array, what: str) -> None:
+        """UserError where `values [N, D]` hold NaN or infinity: a network that has learnt from one is lost."""
+        if np.isfinite(values).all():
+            return
+        env, dimension = np.argwhere(~np.isfinite(values))[0].tolist()
+        where = f"dimension {dimension} of its observation" if what == "observation" else "its reward"
+        value = values[env, dimension]
+        raise UserError(
+            f"{self.spec.env_id}: environment {env} (of 0..{self.num_envs - 1}) gave {value} as {where} "
+            f"after {self._age[env]} steps of its episode. Nothing has learnt from it. Mend the environment, or "
+            "register one of your own that clips such values or ends the episode before"
+        )
 
     def _empty_frames(self) -> Array:
         return np.empty((self.num_envs, *self.spec.frame_shape), self._dtype)

@@ -12,6 +12,7 @@ from pairplay.config import EnvConfig
 from pairplay.envs import headless
 from pairplay.envs.base import Envs
 from pairplay.envs.fair import check_ends, simulator_options
+from pairplay.envs.hidden_ends import HiddenEnds
 from pairplay.envs.score_masks import rectangles
 from pairplay.types import UserError
 
@@ -21,11 +22,16 @@ _ATARI = "ale_py.env:AtariEnv"
 def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
     """`num_envs` copies of `env_id`, each with its own seed; the same arguments play the same episodes.
 
-    Raises UserError for an unknown id (with the nearest name), for a missing library, and for
-    observations or actions of a kind that is not supported.
+    Raises UserError for an unknown id (with the nearest name), for a missing library, for observations or
+    actions of a kind that is not supported, and for options that this environment does not have.
     """
     if num_envs < 1:
         raise UserError(f"num_envs={num_envs}: at least 1 environment is needed")
+    envs = _make(env_id, num_envs, config, seed=seed)
+    return HiddenEnds(envs) if config.ends == "hide" else envs
+
+
+def _make(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
     registration = find_registration(env_id)
     # The libraries behind the two families are heavy and optional, so each is imported where it is needed.
     if registration.entry_point == _ATARI:

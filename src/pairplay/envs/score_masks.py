@@ -25,11 +25,19 @@ class Rectangle:
 
 
 _RECTANGLES: dict[str, tuple[Rectangle, ...]] = {
+    "alien": (Rectangle(175, 186, left=19, right=70),),
+    "assault": (Rectangle(1, 11, left=54, right=104),),
+    "asterix": (Rectangle(183, 192, left=54, right=104),),
     "beam_rider": (Rectangle(8, 31, left=56, right=112), Rectangle(31, 42, left=16, right=36)),  # sector; ships left
-    "breakout": (Rectangle(4, 16),),
+    "boxing": (Rectangle(4, 13),),  # both scores; the clock below stays
+    "breakout": (Rectangle(4, 16, left=32, right=84),),  # beside it: lives
     "enduro": (Rectangle(155, 210),),  # the dashboard: distance, whose last digit spins with the speed, and cars left
+    "freeway": (Rectangle(4, 14),),
+    "montezuma_revenge": (Rectangle(6, 14, left=56, right=104),),
+    "ms_pacman": (Rectangle(186, 195, left=54, right=104),),
     "pong": (Rectangle(0, 22),),
     "qbert": (Rectangle(5, 15, left=32, right=75),),
+    "riverraid": (Rectangle(164, 174, left=55, right=104),),  # the fuel gauge below stays
     "seaquest": (Rectangle(8, 18),),
     "space_invaders": (Rectangle(9, 21),),  # the command ship crosses here too, and is hidden with the score
 }

@@ -44,12 +44,22 @@ def draw_windows(rng: np.random.Generator, *, num_steps: int, recordable: int, l
 
 
 def cut(
-    rollout: Rollout, window: Window, captures: Array, *, stack: int, step: int, iteration: int, min_length: int
+    rollout: Rollout,
+    window: Window,
+    captures: Array,
+    *,
+    stack: int,
+    step: int,
+    iteration: int,
+    min_length: int,
+    end_penalty: float = 0.0,
 ) -> Footage | None:
     """The steps of `window` up to the end of its first episode, as copies; None if those are fewer than `min_length`.
 
     `captures` has a row for each step of the window, or for its first steps at least: the clip is never longer.
-    `step` and `iteration` say when the rollout began.
+    `step` and `iteration` say when the rollout began. Each life lost, and an end by itself, costs `end_penalty` in the
+    footage's `env_reward`, which is what synthetic teachers judge by (Christiano et al. 2017, A.2); the rollout's own
+    stays true.
     """
     env, first = window.env, window.start
     stop = min(first + min(window.length, len(captures)), rollout.shape[0])
@@ -64,6 +74,8 @@ def cut(
     before = max(0, stack - 1 - age)
     frames[:before] = frames[before]
     action = rollout.action[first : first + length, env].copy()
+    lost = rollout.lost[first : first + length, env]
+    env_reward = rollout.env_reward[first : first + length, env] - end_penalty * lost
     return Footage(
         segment=Segment(
             id=segment_id(frames, age, action),
@@ -75,7 +87,7 @@ def cut(
             iteration=iteration,
         ),
         captures=captures[:length].copy(),
-        env_reward=rollout.env_reward[first : first + length, env].copy(),
+        env_reward=env_reward.astype(np.float32),
     )
 
 
