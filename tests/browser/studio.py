@@ -65,10 +65,16 @@ class Studio:
             self.asked += 1
         return ids
 
-    def post(self, *, phase: str, step: int, fps: float, next_due_at_step: int) -> None:
+    def post(self, *, phase: str, step: int, fps: float, next_due_at_step: int, notice: str | None = None) -> None:
         """Say what the trainer is doing, as a trainer does."""
         now = Progress(
-            phase, step, total_timesteps=10_000, labels_budget=100, fps=fps, next_due_at_step=next_due_at_step
+            phase,
+            step,
+            total_timesteps=10_000,
+            labels_budget=100,
+            fps=fps,
+            next_due_at_step=next_due_at_step,
+            notice=notice,
         )
         self.store.post_progress(now)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -111,6 +112,44 @@ def test_a_damaged_clip_is_put_aside(own_studio: Studio, visit: Visit, complaint
     assert person.page.locator("[data-query-id]").count() == 0
     assert broken not in own_studio.answers(), "no answer is made up"
     complaints.clear()
+
+
+def test_the_trainer_has_a_word_with_the_person(own_studio: Studio, visit: Visit) -> None:
+    own_studio.ask(4)
+    person = visit(own_studio.start())
+    person.wait_for_pair()
+    word = person.page.locator("#status").locator("[aria-live=polite]")
+    expect(word).to_have_text("")
+    facts: dict[str, Any] = {"phase": "learning", "step": 4096, "fps": 100.0, "next_due_at_step": 5048}
+    own_studio.post(**facts, notice="Paused until 3 more answers from you.")
+    expect(word).to_have_text("Paused until 3 more answers from you.")
+    expect(person.page.locator("#status")).to_contain_text("step 4,096 of 10,000")
+    assert person.page.evaluate("document.documentElement.scrollHeight") <= 800
+    own_studio.post(**facts, notice="<b>You can stop now.</b>")
+    expect(word).to_have_text("<b>You can stop now.</b>")
+    own_studio.post(**facts)
+    expect(word).to_have_text("")
+    own_studio.post(**facts | {"phase": "stopped"}, notice="Paused until 3 more answers from you.")
+    expect(person.page.locator("#status")).to_contain_text("Training is not running")
+    expect(word).to_have_text("")
+
+
+def test_a_pair_that_expired_in_hand_is_still_answered(own_studio: Studio, visit: Visit) -> None:
+    """As after an hour in which the laptop slept: the leases are over, and the trainer has withdrawn the pairs."""
+    ids = own_studio.ask(4)
+    person = visit(own_studio.start())
+    first = person.wait_for_pair()
+    expect(person.page.locator("#depth")).to_have_text("4")
+    # The page holds the four: now nobody does.
+    (labeler_id,) = [number for number in range(1, 9) if own_studio.store.renew(number, [first])]
+    own_studio.store.release(labeler_id, ids)
+    assert own_studio.store.expire(10_000) == 4
+    person.page.keyboard.press("ArrowLeft")
+    person.saved("left. 1 answer")
+    assert own_studio.answers() == {first: "left"}
+    # A person who comes now gets nothing of them.
+    expect(visit(own_studio.url).page.locator("#waiting-title")).to_be_visible()
+    assert own_studio.store.counts().expired == 3
 
 
 def test_help_and_welcome(studio: Studio, visit: Visit) -> None:

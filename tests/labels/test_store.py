@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -141,17 +142,66 @@ def test_preferences_are_sorted_by_query(store: LabelStore) -> None:
     assert [preference.query_id for preference in store.preferences()] == [ids[0], ids[2], ids[3]]
 
 
+def test_what_waited_too_long_is_withdrawn(store: LabelStore, clock: Clock) -> None:
+    ann, bob = store.labeler("Ann", "human"), store.labeler("Bob", "human")
+    ids = [add(store, step) for step in range(6)]
+    store.answer(ann, ids[0], "left", client_uuid="a")
+    store.answer(ann, ids[1], "skip", client_uuid="b")
+    (held,) = store.lease(ann)
+    assert held.id == ids[5]
+    store.release(ann, [ids[5]])
+    assert [query.id for query in store.lease(bob, limit=3)] == [ids[5], ids[4], ids[3]]
+    store.release(bob, [ids[5], ids[4]])
+    # Not those answered, the one Bob holds, or the newer one.
+    assert store.expire(before_step=5) == 2
+    assert store.expire(before_step=5) == 0
+    assert store.counts() == Counts(asked=6, pending=1, leased=1, answered=2, skipped=1, expired=2)
+    assert store.counts().open == 2
+    assert [query.id for query in store.lease(ann, limit=9)] == [ids[5]]
+    assert len(store.asked_pairs()) == 6, "what was asked once is not asked again"
+    assert add(store, 4) == ids[4]
+    assert store.counts().expired == 2
+    # Bob's lease runs out, and then his query goes too.
+    clock.move(121)
+    assert store.expire(before_step=5) == 1
+    assert store.lease(bob, limit=9) != []
+    assert store.renew(bob, [ids[3]]) == []
+
+
+def test_a_late_answer_to_an_expired_query_counts(store: LabelStore, clock: Clock) -> None:
+    ann, bob = store.labeler("Ann", "human"), store.labeler("Bob", "human")
+    query_id = add(store, 0)
+    store.lease(ann)
+    assert store.expire(before_step=10) == 0, "a person is looking at it"
+    clock.move(121)
+    assert store.expire(before_step=10) == 1
+    store.answer(ann, query_id, "left", client_uuid="a")
+    assert store.counts() == Counts(asked=1, pending=0, leased=0, answered=1, skipped=0, expired=0)
+    assert [preference.mu for preference in store.preferences()] == [1.0]
+    with pytest.raises(Conflict) as refused:
+        store.answer(bob, query_id, "right", client_uuid="b")
+    assert refused.value.code == "already_answered"
+    # Taken back, it is with Ann; when she leaves it, it may expire again.
+    assert store.undo(ann, client_uuid="a").query is not None
+    assert store.expire(before_step=10) == 0
+    clock.move(121)
+    assert store.expire(before_step=10) == 1
+    assert store.preferences() == []
+
+
 def test_progress_is_overwritten(store: LabelStore, clock: Clock) -> None:
     assert store.progress() is None
     store.post_progress(Progress("explore", 10, 1000, 20, fps=float("nan"), true_return=float("-inf")))
     assert store.progress() == Progress("explore", 10, 1000, 20, updated_at=clock.time)
     clock.move(5)
     later = Progress("train", 20, 1000, 20, fps=400.5, true_return=1.0, predicted_return=-2.0, next_due_at_step=30)
+    later = replace(later, notice="You can stop now.")
     store.post_progress(later)
     found = store.progress()
     assert found is not None
     assert found.updated_at == clock.time
     assert (found.phase, found.fps, found.true_return, found.next_due_at_step) == ("train", 400.5, 1.0, 30)
+    assert found.notice == "You can stop now."
 
 
 def test_progress_of_a_newer_trainer_is_understood(store: LabelStore, path: Path) -> None:
@@ -163,6 +213,17 @@ def test_progress_of_a_newer_trainer_is_understood(store: LabelStore, path: Path
     found = store.progress()
     assert found is not None
     assert found.step == 1
+
+
+def test_progress_of_an_older_trainer_is_understood(store: LabelStore, path: Path) -> None:
+    store.post_progress(Progress("train", 1, 2, 3, notice="Paused."))
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute("UPDATE progress SET data = json_remove(data, '$.notice')")
+    connection.close()
+    found = store.progress()
+    assert found is not None
+    assert (found.step, found.notice) == (1, None)
 
 
 # -- the labeler's side ----------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Asked:
     holder: int | None = None
     since: datetime | None = None
     until: datetime | None = None
+    is_expired: bool = False
 
     @property
     def live(self) -> tuple[str, str, int] | None:
@@ -86,7 +87,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(who=LABELERS, limit=st.integers(0, 3))
     def lease(self, who: int, limit: int) -> None:
-        free = [query for query in self.asked.values() if not query.live]
+        free = [query for query in self.asked.values() if not query.live and not query.is_expired]
         mine = [query for query in free if query.holder == who]
         mine.sort(key=lambda query: (query.since, -query.id))
         others = [query for query in free if query.holder != who and not query.is_held(self.clock.time)]
@@ -126,7 +127,22 @@ class StoreMachine(RuleBasedStateMachine):
         else:
             query.chain.append((uuid, answer, who))
             query.let_go()
+            query.is_expired = False
         assert self._send(who, query.id, answer, uuid) == wanted
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def expire(self, data: st.DataObject) -> None:
+        before_step = data.draw(st.integers(0, len(self.asked)))
+        stale = [
+            query
+            for step, query in enumerate(self.asked.values())
+            if step < before_step and not (query.live or query.is_expired or query.is_held(self.clock.time))
+        ]
+        for query in stale:
+            query.is_expired = True
+            query.let_go()
+        assert self.store.expire(before_step) == len(stale)
 
     @precondition(lambda self: any(query.chain for query in self.asked.values()))
     @rule(change=st.sampled_from(["nothing", "who", "answer"]), data=st.data())
@@ -165,8 +181,9 @@ class StoreMachine(RuleBasedStateMachine):
         live = [(query.id, query.live) for query in queries if query.live]
         held = sum(query.is_held(now) for query in queries)
         skipped = sum(answer == "skip" for _, (_, answer, _) in live)
-        pending = len(queries) - len(live) - held
-        assert self.store.counts() == Counts(len(queries), pending, held, len(live), skipped)
+        expired = sum(query.is_expired for query in queries)
+        pending = len(queries) - len(live) - held - expired
+        assert self.store.counts() == Counts(len(queries), pending, held, len(live), skipped, expired)
         assert [(row.query_id, row.answer, row.labeler, row.mu) for row in self.store.preferences()] == [
             (query_id, answer, ("Ann", "Bob", "Cem")[who], MU[answer])  # type: ignore[index]
             for query_id, (_, answer, who) in live

@@ -243,3 +243,22 @@ def test_an_empty_pool_can_be_saved() -> None:
     pool = SegmentPool(2)
     pool.load(*pool.state())
     assert len(pool) == 0
+
+
+def test_a_large_pool_deflates_its_older_pictures() -> None:
+    # A picture of noise over a quiet field, 300 KB a piece; two of them may stay as they are.
+    pieces = [replace(make_footage(i), captures=np.full((4, 160, 160, 3), i, np.uint8)) for i in range(6)]
+    size = pieces[0].captures.nbytes
+    pool = SegmentPool(6, raw_bytes=2 * size)
+    pool.add(pieces)
+    held = [piece for piece in pool._pieces.values() if isinstance(piece, Footage)]
+    assert [piece.segment.iteration for piece in held] == [4, 5]
+    assert sum(piece.captures.nbytes for piece in pool._pieces.values()) < 2.1 * size
+    for piece, wanted in zip(pool, pieces, strict=True):
+        np.testing.assert_array_equal(piece.captures, wanted.captures)
+        assert piece.segment is wanted.segment
+    assert pool.segments() == [piece.segment for piece in pieces]
+    np.testing.assert_array_equal(pool[pieces[0].segment.id].captures, pieces[0].captures)
+    other = SegmentPool(6)
+    other.load(*pool.state())
+    assert [piece.captures.max() for piece in other] == [0, 1, 2, 3, 4, 5]

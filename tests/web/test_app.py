@@ -34,12 +34,12 @@ def test_a_query_lives_from_lease_to_answer(site: Site) -> None:
         "seconds": None,  # not a film
     }
     assert query["lease_expires_at"] == "2030-01-01T00:02:00Z"
-    assert ada.status()["counts"] == {"asked": 1, "pending": 0, "leased": 1, "answered": 0, "skipped": 0}
+    assert ada.status()["counts"] == {"asked": 1, "pending": 0, "leased": 1, "answered": 0, "skipped": 0, "expired": 0}
 
     reply = ada.answer(query_id, "left")
     assert reply.status_code == 201
     assert reply.json() == {"id": 1, "query_id": query_id, "answer": "left", "answered": 1}
-    assert ada.status()["counts"] == {"asked": 1, "pending": 0, "leased": 0, "answered": 1, "skipped": 0}
+    assert ada.status()["counts"] == {"asked": 1, "pending": 0, "leased": 0, "answered": 1, "skipped": 0, "expired": 0}
     assert ada.lease() == []
     (preference,) = site.store.preferences()
     assert (preference.query_id, preference.answer, preference.labeler) == (query_id, "left", "Ada")
@@ -166,6 +166,29 @@ def test_a_late_answer_counts_while_nobody_else_has_the_pair(site: Site) -> None
     assert ada.answer(query_id, "left").status_code == 201
 
 
+def test_an_expired_query_is_gone_but_its_late_answer_counts(site: Site) -> None:
+    first, second = site.ask(2)
+    ada, ben = site.browser(), site.browser()
+    assert len(ada.lease(limit=5)) == 2
+    assert site.store.expire(10) == 0
+    site.clock.move(121)
+    assert site.store.expire(10) == 2
+    reply = ada.client.post("/api/v1/queries/lease", json={"limit": 1, "hold": [first, second]}).json()
+    assert reply == {"queries": [], "held": []}
+    assert ben.lease(limit=5) == []
+    assert ada.answer(first, "left").status_code == 201
+    assert ada.status()["counts"] == {
+        "asked": 2,
+        "pending": 0,
+        "leased": 0,
+        "answered": 1,
+        "skipped": 0,
+        "expired": 1,
+    }
+    late = ben.answer(first, "right")
+    assert (late.status_code, late.json()["error"]["code"]) == (409, "already_answered")
+
+
 def test_a_browser_stays_the_same_labeler(site: Site) -> None:
     site.ask(2)
     ada = site.browser()
@@ -207,7 +230,7 @@ def test_status_says_what_the_trainer_does(site: Site) -> None:
     assert (status["progress"], status["trainer_alive"], status["next_due_at_step"]) == (None, False, None)
 
     site.store.post_progress(
-        Progress("learning", 100, 1000, 70, fps=250.0, true_return=float("nan"), next_due_at_step=120)
+        Progress("learning", 100, 1000, 70, fps=250.0, true_return=float("nan"), next_due_at_step=120, notice="Paused.")
     )
     status = ada.status()
     assert status["progress"] == {
@@ -218,6 +241,7 @@ def test_status_says_what_the_trainer_does(site: Site) -> None:
         "labels_budget": 70,
         "true_return": None,
         "predicted_return": None,
+        "notice": "Paused.",
         "updated_at": "2030-01-01T00:00:00Z",
     }
     assert (status["trainer_alive"], status["next_due_at_step"]) == (True, 120)

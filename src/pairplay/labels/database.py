@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,29 @@ class Database:
         config = Config()
         config.set_main_option("script_location", "pairplay.labels:migrations")
         # Alembic looks at the revision anew: another process may migrate while this one waits for its turn to write.
-        with self.write() as connection:
+        with self._rebuild() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    @contextmanager
+    def _rebuild(self) -> Iterator[sa.Connection]:
+        """A write transaction that may replace a table to which others refer; all references hold at its end."""
+        with self._writer.connect() as connection:
+            if not self._is_sqlite:
+                with connection.begin():
+                    yield connection
+                return
+            raw = connection.connection.dbapi_connection
+            assert raw is not None
+            # Before it begins: inside a transaction SQLite ignores this one.
+            _set_pragma(raw, "foreign_keys", 0)
+            try:
+                with connection.begin():
+                    yield connection
+                    if connection.exec_driver_sql("PRAGMA foreign_key_check").first():
+                        raise UserError(f"{self} is a damaged label store, rows of it refer to none: use a copy")
+            finally:
+                _set_pragma(raw, "foreign_keys", 1)
 
     def _revision(self, connection: sa.Connection) -> str | None:
         """What the database says of itself; None when it is empty. UserError when it is not ours or from the future."""

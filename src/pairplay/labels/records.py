@@ -103,9 +103,10 @@ class AnswerRow:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many queries there are in each state: asked = pending + leased + answered."""
+    """How many queries there are in each state: asked = pending + leased + answered + expired."""
 
     asked: int
+    """All there ever were."""
     pending: int
     """Open, and held by nobody now."""
     leased: int
@@ -114,6 +115,13 @@ class Counts:
     """With a live answer, skips included."""
     skipped: int
     """Those among `answered` that were skipped."""
+    expired: int = 0
+    """Withdrawn before anybody answered."""
+
+    @property
+    def open(self) -> int:
+        """Those that wait for an answer, whoever holds them."""
+        return self.pending + self.leased
 
     @property
     def total(self) -> int:
@@ -133,5 +141,7 @@ class Progress:
     true_return: float | None = None
     predicted_return: float | None = None
     next_due_at_step: int | None = None
+    notice: str | None = None
+    """A sentence for the person who labels, until the next report."""
     updated_at: datetime | None = None
     """When it was posted, by the database's clock: the store fills it in."""

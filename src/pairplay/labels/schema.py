@@ -2,7 +2,7 @@
 
     labelers      who answers
     segments      what a clip shows: packed frames and actions, and the clip's name
-    queries       two segments to compare, whether that is done, and who holds it now
+    queries       two segments to compare, whether that is done or was withdrawn, and who holds it now
     answers       append-only: a correction is a new row that supersedes the old one
     progress      one row that the trainer overwrites
 
@@ -36,7 +36,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest revision in `migrations/versions`: what an up-to-date database says of itself."""
 
 
@@ -107,7 +107,7 @@ queries = Table(
     Column("lease_expires_at", UTCDateTime),
     UniqueConstraint("left_segment", "right_segment"),
     CheckConstraint("left_segment <> right_segment", name="two_segments"),
-    CheckConstraint("status IN ('open', 'answered', 'skipped')", name="status"),
+    CheckConstraint("status IN ('open', 'answered', 'skipped', 'expired')", name="status"),
     CheckConstraint("status = 'open' OR leased_by IS NULL", name="lease_while_open"),
     CheckConstraint("(leased_by IS NULL) = (lease_expires_at IS NULL)", name="lease_whole"),
     Index(None, "status", "id"),

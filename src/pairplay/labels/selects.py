@@ -38,6 +38,7 @@ COUNTS = sa.select(
     sa.func.count(sa.case((queries.c.status == "open", 1))).label("open"),
     sa.func.count(sa.case(((queries.c.status == "open") & (queries.c.lease_expires_at > _now), 1))).label("leased"),
     sa.func.count(sa.case((queries.c.status == "skipped", 1))).label("skipped"),
+    sa.func.count(sa.case((queries.c.status == "expired", 1))).label("expired"),
 ).select_from(queries)
 
 PREFERENCES = (
@@ -93,6 +94,10 @@ LEASABLE = (
     .limit(_limit)
     .with_for_update(skip_locked=True)
 )
+
+# before_step, now: what waits unanswered and is with nobody
+STALE = (queries.c.status == "open") & (queries.c.step < sa.bindparam("before_step", type_=sa.BigInteger))
+STALE &= queries.c.leased_by.is_(None) | (queries.c.lease_expires_at <= _now)
 
 # labeler_id, query_ids: a query whose lease ran out is still one's own until somebody else takes it
 HELD = (

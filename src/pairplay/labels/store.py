@@ -132,7 +132,18 @@ class LabelStore:
         """How many queries there are in each state now."""
         with self._db.read() as connection:
             row = connection.execute(selects.COUNTS, {"now": self._now(connection)}).one()
-        return Counts(row.asked, row.open - row.leased, row.leased, row.asked - row.open, row.skipped)
+        answered = row.asked - row.open - row.expired
+        return Counts(row.asked, row.open - row.leased, row.leased, answered, row.skipped, row.expired)
+
+    def expire(self, before_step: int) -> int:
+        """Withdraw the open queries of before that step which nobody holds now; how many they were.
+
+        Nobody gets them any more. Whoever holds one may still answer it, and one who held it and comes late too.
+        """
+        with self._db.write() as connection:
+            stale = {"before_step": before_step, "now": self._now(connection)}
+            expire = queries.update().where(selects.STALE).values(status="expired", **_FREE)
+            return connection.execute(expire, stale).rowcount
 
     def post_progress(self, now: Progress) -> None:
         """Overwrite what the trainer is doing. `updated_at` is stamped here; NaN and infinity become None."""
@@ -209,7 +220,8 @@ class LabelStore:
     ) -> Receipt:
         """Record an answer, once: the same `client_uuid` again gives the same receipt, marked as a replay.
 
-        An answer that comes after its lease expired counts as long as the query is open and nobody else holds it.
+        An answer that comes after its lease or its query expired counts as long as nobody else holds the query or has
+        answered it.
         `shown_at` and `answered_at` are the labeler's clock. Conflict, with nothing changed: `unknown_query`,
         `already_answered`, `leased_by_other`, or `uuid_reused` when that uuid belongs to a different answer.
         """
@@ -224,7 +236,7 @@ class LabelStore:
                 return _receipt(before, replay=True)
             if query is None:
                 raise Conflict("unknown_query", f"there is no query {query_id}")
-            if query.status != "open":
+            if query.status not in ("open", "expired"):
                 raise Conflict("already_answered", f"query {query_id} has been answered already")
             now = self._now(connection)
             if query.leased_by not in (None, labeler_id) and query.lease_expires_at > now:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from pairplay.packing import segment_id
-from pairplay.types import Array, Footage, Picture, Rollout, Segment
+from pairplay.types import Array, FloatArray, Footage, Picture, Rollout, Segment
 
 # T steps, N environments, L segment length, K stacked frames, F the shape of one frame
+
+RAW_BYTES = 256 * 2**20
+"""Captures that a pool holds as they are: those of a hundred Atari clips."""
 
 
 @dataclass(frozen=True)
@@ -92,33 +95,55 @@ def cut(
 
 
 class SegmentPool:
-    """The latest `capacity` pieces of footage, oldest first; each behaviour once."""
+    """The latest `capacity` pieces of footage, oldest first; each behaviour once.
 
-    def __init__(self, capacity: int) -> None:
+    Captures are what fills memory: 2.5 MB a piece for Atari. The newest ones stay as they are up to `raw_bytes` in all,
+    and those before them are deflated, to some 50 KB, until they are asked for: that is where a large pool gets its
+    room, at 10–20 ms a piece.
+    """
+
+    def __init__(self, capacity: int, *, raw_bytes: int = RAW_BYTES) -> None:
         self.capacity = capacity
-        self._footage: dict[str, Footage] = {}
+        self._raw_bytes = raw_bytes
+        self._pieces: dict[str, Footage | _Deflated] = {}
 
     def add(self, footage: Iterable[Footage]) -> None:
         """Keep these too; the oldest make room. What is already here stays where it is in the queue."""
         for piece in footage:
-            self._footage.setdefault(piece.segment.id, piece)
-        for id in list(self._footage)[: max(0, len(self) - self.capacity)]:
-            del self._footage[id]
+            self._pieces.setdefault(piece.segment.id, piece)
+        for id in list(self._pieces)[: max(0, len(self) - self.capacity)]:
+            del self._pieces[id]
+        raw = 0
+        for id, kept in reversed(self._pieces.items()):
+            if isinstance(kept, Footage):
+                raw += kept.captures.nbytes
+                if raw > self._raw_bytes:
+                    self._pieces[id] = _Deflated.of(kept)
+
+    def segments(self) -> list[Segment]:
+        """All segments, oldest first; nothing is inflated for them."""
+        return [piece.segment for piece in self._pieces.values()]
+
+    def __getitem__(self, segment_id: str) -> Footage:
+        """KeyError for one that is not here."""
+        piece = self._pieces[segment_id]
+        return piece if isinstance(piece, Footage) else piece.inflate()
 
     def __len__(self) -> int:
-        return len(self._footage)
+        return len(self._pieces)
 
     def __iter__(self) -> Iterator[Footage]:
-        return iter(self._footage.values())
+        return (self[id] for id in self._pieces)
 
     def state(self) -> tuple[dict[str, Array], list[dict[str, Any]]]:
         """Arrays and JSON for a checkpoint. Frames and captures are deflated: raw, one Atari clip is 2.7 MB."""
         arrays: dict[str, Array] = {}
         pieces: list[dict[str, Any]] = []
-        for i, piece in enumerate(self):
+        for i, piece in enumerate(self._pieces.values()):
             segment = piece.segment
+            packed = _Deflated.of(piece) if isinstance(piece, Footage) else piece
             arrays[f"{i}.frames"] = _deflate(segment.frames)
-            arrays[f"{i}.captures"] = _deflate(piece.captures)
+            arrays[f"{i}.captures"] = packed.captures.copy()
             arrays[f"{i}.action"] = segment.action.copy()
             arrays[f"{i}.env_reward"] = piece.env_reward.copy()
             pieces.append(
@@ -129,14 +154,14 @@ class SegmentPool:
                     "step": segment.step,
                     "iteration": segment.iteration,
                     "frames": _layout(segment.frames),
-                    "captures": _layout(piece.captures),
+                    "captures": dict(packed.layout),
                 }
             )
         return arrays, pieces
 
     def load(self, arrays: Mapping[str, Array], pieces: Sequence[Mapping[str, Any]]) -> None:
         """Hold what `state` described, and nothing else."""
-        self._footage.clear()
+        self._pieces.clear()
         for i, piece in enumerate(pieces):
             segment = Segment(
                 id=piece["id"],
@@ -147,8 +172,27 @@ class SegmentPool:
                 step=piece["step"],
                 iteration=piece["iteration"],
             )
-            captures = _inflate(arrays[f"{i}.captures"], piece["captures"])
-            self.add([Footage(segment, captures, arrays[f"{i}.env_reward"].copy())])
+            packed = _Deflated(
+                segment, arrays[f"{i}.captures"].copy(), dict(piece["captures"]), arrays[f"{i}.env_reward"].copy()
+            )
+            self._pieces[segment.id] = packed
+
+
+@dataclass(frozen=True)
+class _Deflated:
+    """Footage whose captures are deflated."""
+
+    segment: Segment
+    captures: Picture
+    layout: dict[str, Any]
+    env_reward: FloatArray
+
+    @classmethod
+    def of(cls, piece: Footage) -> _Deflated:
+        return cls(piece.segment, _deflate(piece.captures), _layout(piece.captures), piece.env_reward)
+
+    def inflate(self) -> Footage:
+        return Footage(self.segment, _inflate(self.captures, self.layout), self.env_reward)
 
 
 def _layout(array: Array) -> dict[str, Any]:

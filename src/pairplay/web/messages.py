@@ -117,6 +117,7 @@ class Counts(_Reply):
     leased: int
     answered: int
     skipped: int
+    expired: int
 
 
 class Mine(_Reply):
@@ -131,6 +132,7 @@ class Progress(_Reply):
     labels_budget: int
     true_return: float | None
     predicted_return: float | None
+    notice: str | None = Field(description="A sentence of the trainer's for the person who labels.")
     updated_at: datetime
 
 

@@ -6,7 +6,7 @@ import { Deck } from "./deck.js";
 import { listen } from "./keys.js";
 import { Outbox } from "./outbox.js";
 import * as view from "./view.js";
-import { plural, statusLine, waitingWords } from "./words.js";
+import { plural, statusLine, trainersWord, waitingWords } from "./words.js";
 
 const { $, SAID } = view;
 
@@ -286,6 +286,7 @@ class Page {
       inHand: this.deck.ids.length,
     };
     view.paintStatusLine(statusLine(facts));
+    view.paintWord(trainersWord(facts));
     view.paintFigures(facts);
     if (!this.deck.current) view.paintWaiting(waitingWords(facts));
   }

@@ -13,6 +13,7 @@ const write = (id, text) => {
 
 export const say = (text) => write("saved", text);
 export const notice = (text) => write("notice", text);
+export const paintWord = (text) => write("word", text);
 
 /** The sentence on top; the usual question stands above a goal that is not a question itself. */
 export function paintQuestion(question) {

@@ -36,6 +36,9 @@ export function statusLine({ status, reachable, away, labelsBudget }) {
   return { tone: "ok", text: parts.join(" · ") };
 }
 
+/** The trainer's own sentence for the person, while it is there to mean it. */
+export const trainersWord = ({ status, reachable }) => (reachable && status?.trainer_alive && status.progress?.notice) || "";
+
 /** Why there is no pair, and when there will be one: `{title, text}`. */
 export function waitingWords({ status, reachable, loading, labelsBudget, runName }) {
   if (!reachable) {

@@ -1,0 +1,146 @@
+"""A ranking that stays is enough, one that moves is not, and a model that knows nothing never."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pairplay.queries.enough import Enough, rank_correlation, ranks, top_agreement, wilson_low
+from pairplay.types import Array
+
+IDS = [f"{i:02}" for i in range(40)]
+
+
+def returns(value_S: Array) -> dict[str, float]:
+    return {id: float(value) for id, value in zip(IDS, value_S, strict=True)}
+
+
+def watch(enough: Enough, *, answers: int, moved: float, right: int = 80, judged: int = 100, seed: int = 0) -> bool:
+    """One check: what was watched is predicted anew, a little moved; then forty other segments are watched."""
+    rng = np.random.default_rng([seed, answers])
+    now = {id: value + moved * rng.normal() for id, value in enough.watched.items()}
+    return enough.check(answers=answers, now=now, recent=returns(rng.normal(size=40)), right=right, judged=judged)
+
+
+# -- pieces ----------------------------------------------------------------------------------------------------------
+
+
+def test_ranks_by_hand() -> None:
+    assert ranks(np.array([3.0, 1.0, 3.0, 2.0])).tolist() == [2.5, 0, 2.5, 1]
+    assert ranks(np.array([7.0, 7.0, 7.0])).tolist() == [1, 1, 1]
+
+
+def test_correlation_by_hand() -> None:
+    # Ranks 0 1 2 3 and 1 0 2 3: ρ = 1 - 6 · 2 / (4 · 15).
+    assert rank_correlation(np.array([1.0, 2, 3, 4]), np.array([20.0, 10, 30, 99])) == pytest.approx(0.8)
+    # With a tie: ranks 0 1.5 1.5 3 against 0 1 2 3, whose correlation is 4.5 / √(4.5 · 5).
+    assert rank_correlation(np.array([1.0, 2, 2, 3]), np.array([1.0, 2, 3, 4])) == pytest.approx(np.sqrt(0.9))
+    assert rank_correlation(np.arange(5.0), -np.arange(5.0)) == pytest.approx(-1.0)
+    assert rank_correlation(np.arange(5.0), np.ones(5)) == 0.0
+    assert rank_correlation(np.array([]), np.array([])) == 0.0
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=20), st.integers(0, 99))
+def test_correlation_knows_order_alone(values: list[float], seed: int) -> None:
+    before = np.array(values).round(3)
+    now = np.random.default_rng(seed).normal(size=len(values)).round(1)
+    found = rank_correlation(before, now)
+    assert -1.0 - 1e-9 <= found <= 1.0 + 1e-9
+    assert found == pytest.approx(rank_correlation(now, before))
+    assert found == pytest.approx(rank_correlation(before * 3 + 1, np.exp(now)))
+
+
+def test_top_quarter_by_hand() -> None:
+    before = np.arange(8.0)
+    assert top_agreement(before, before * 2) == 1.0
+    assert top_agreement(before, np.array([0.0, 1, 2, 3, 4, 9, 6, 7])) == 0.5
+    assert top_agreement(before, -before) == 0.0
+    assert top_agreement(np.array([]), np.array([])) == 0.0
+
+
+def test_wilson_by_hand() -> None:
+    # Published examples: 8 of 10 gives 0.490 … 0.943, 81 of 263 gives 0.255 … 0.366.
+    assert wilson_low(8, 10) == pytest.approx(0.4902, abs=1e-4)
+    assert wilson_low(81, 263) == pytest.approx(0.2553, abs=1e-4)
+    assert (wilson_low(0, 0), wilson_low(0, 5)) == (0.0, 0.0)
+
+
+# -- the rule --------------------------------------------------------------------------------------------------------
+
+
+def test_a_ranking_that_stays_is_enough_after_three_checks() -> None:
+    enough = Enough(least=100)
+    assert not watch(enough, answers=200, moved=0.0), "nothing was watched before"
+    said = [watch(enough, answers=answers, moved=0.02) for answers in (210, 221, 233)]
+    assert said == [False, False, True]
+    assert enough.sentence == "You can stop now: the last 33 answers changed little in what the agent aims at."
+    assert enough.last is not None
+    assert enough.last.correlation > 0.95
+    assert watch(enough, answers=245, moved=0.02)
+    # The agent does something new, and the answers teach something new.
+    assert not watch(enough, answers=258, moved=3.0)
+    assert enough.sentence is None
+
+
+def test_never_before_the_least_number_of_answers() -> None:
+    enough = Enough(least=100)
+    said = [watch(enough, answers=answers, moved=0.0) for answers in range(10, 140, 10)]
+    assert said == [False] * 9 + [True] * 4
+
+
+def test_a_ranking_that_moves_is_never_enough() -> None:
+    for seed in range(5):
+        enough = Enough(least=0)
+        assert not any(watch(enough, answers=answers, moved=3.0, seed=seed) for answers in range(10, 500, 10))
+
+
+def test_a_model_that_learnt_nothing_is_never_enough() -> None:
+    untaught, constant = Enough(least=0), Enough(least=0)
+    for answers in range(10, 500, 10):
+        # It ranks the same each time, and is right as often as a coin: 56 of 100 is chance still.
+        assert not watch(untaught, answers=answers, moved=0.0, right=56)
+        same = returns(np.ones(40))
+        assert not constant.check(answers=answers, now=same, recent=same, right=80, judged=100)
+    assert not any(watch(untaught, answers=answers, moved=0.0, right=0, judged=0) for answers in range(500, 600, 10))
+
+
+def test_the_best_have_to_stay_the_best() -> None:
+    """Correlation alone forgives a swap at the top, where it matters."""
+    before = np.arange(40.0)
+    now = before.copy()
+    now[27:33] = [32, 31, 30, 29, 28, 27]
+    assert rank_correlation(before, now) > 0.95
+    assert top_agreement(before, now) == 0.7
+    enough = Enough(least=0, checks=1)
+    enough.check(answers=100, now={}, recent=returns(before), right=80, judged=100)
+    assert not enough.check(answers=110, now=returns(now), recent=returns(before), right=80, judged=100)
+    assert enough.check(answers=120, now=returns(before), recent=returns(before), right=80, judged=100)
+
+
+def test_few_segments_say_nothing() -> None:
+    enough = Enough(least=0, checks=1)
+    few = dict(list(returns(np.arange(40.0)).items())[:19])
+    assert not watch(enough, answers=100, moved=0.0)
+    assert not enough.check(answers=110, now={id: enough.watched[id] for id in few}, recent=few, right=80, judged=100)
+
+
+def test_checks_are_ten_answers_or_a_twentieth_apart() -> None:
+    enough = Enough()
+    assert enough.due(0)
+    watch(enough, answers=100, moved=0.0)
+    assert [enough.due(answers) for answers in (100, 109, 110)] == [False, False, True]
+    watch(enough, answers=1000, moved=0.0)
+    assert [enough.due(answers) for answers in (1049, 1050)] == [False, True]
+
+
+def test_a_saved_watch_goes_on() -> None:
+    enough, other = Enough(), Enough()
+    for answers in (200, 210, 221):
+        watch(enough, answers=answers, moved=0.01)
+    other.load(json.loads(json.dumps(enough.state())))
+    assert other.state() == enough.state()
+    for one in (enough, other):
+        assert watch(one, answers=233, moved=0.01)
+        assert one.sentence == "You can stop now: the last 33 answers changed little in what the agent aims at."
