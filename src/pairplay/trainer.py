@@ -196,6 +196,7 @@ class Trainer:
         fitted: FitMetrics = fit(
             self.reward_model, comparisons, pairs=pairs, rng=rng(self.config.seed, "fit", self.iteration)
         )
+        self.reward_model.renormalise()
         self.fitted_pairs += fitted.pairs
         return {
             "reward_model/loss": fitted.loss,

@@ -6,14 +6,15 @@ from dataclasses import astuple, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from pairplay.reward.fit import FitMetrics, _batches, bootstrap_weights, fit
+from pairplay.reward.fit import FitMetrics, _batches, _split, fit
 from pairplay.reward.model import RewardModel
+from pairplay.reward.split import Pair
 from pairplay.types import Array, Comparison, Segment
 
-from .examples import CONFIG, IMAGE, VECTOR, compare, make_model, make_segment, with_mu
+from .examples import CONFIG, IMAGE, REACH, VECTOR, compare, make_model, make_segment, with_mu
 
 TASTE = np.array([1.0, -2.0, 0.5])
 
@@ -36,41 +37,15 @@ def assert_sound(metrics: FitMetrics) -> None:
     assert all(value is None or math.isfinite(value) for value in astuple(metrics))
 
 
-# -- bootstrap -------------------------------------------------------------------------------------------------------
-
-
-def test_each_member_holds_out_one_in_e() -> None:
-    weight = bootstrap_weights(0, 3, range(4000))
-    assert weight.shape == (3, 4000)
-    np.testing.assert_allclose((weight == 0).mean(1), 1 / math.e, atol=0.03)
-    np.testing.assert_allclose(weight.mean(1), 1.0, atol=0.06)
-    np.testing.assert_allclose(np.corrcoef(weight), np.eye(3), atol=0.06)
-
-
-@settings(max_examples=20)
-@given(st.integers(0, 2**31), st.lists(st.integers(1, 10**6), min_size=30, max_size=60, unique=True))
-def test_weights_stay_when_comparisons_or_members_are_added(seed: int, keys: list[int]) -> None:
-    weight = bootstrap_weights(seed, 2, keys)
-    np.testing.assert_array_equal(bootstrap_weights(seed, 2, [*keys, 0])[:, :-1], weight)
-    np.testing.assert_array_equal(bootstrap_weights(seed, 3, keys)[:2], weight)
-    np.testing.assert_array_equal(bootstrap_weights(seed, 2, keys[::-1]), weight[:, ::-1])
-
-
-@settings(max_examples=50)
-@given(st.integers(0, 100), st.integers(1, 3))
-def test_every_member_trains_on_something(seed: int, count: int) -> None:
-    assert (bootstrap_weights(seed, 3, range(count)).sum(1) > 0).all()
-
-
-def test_no_keys() -> None:
-    assert bootstrap_weights(0, 3, []).shape == (3, 0)
+# -- split -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_held_out_answer_never_reaches_its_member() -> None:
     segments = vector_segments(20)
     comparisons = compare(segments, linear, 12)
-    weight = bootstrap_weights(0, 3, [c.key for c in comparisons])
-    member, held_out = np.argwhere(weight == 0)[0]
+    parts = _split(make_model(VECTOR), comparisons, None)
+    weight = parts.weight_ED
+    member, held_out = np.argwhere(parts.held_ED)[0]
     others_learn = np.flatnonzero(weight[:, held_out] > 0)
     assert len(others_learn)
     lied = list(comparisons)
@@ -82,6 +57,21 @@ def test_a_held_out_answer_never_reaches_its_member() -> None:
         twisted = dict(lied_model.network.named_parameters())[name]
         assert torch.equal(honest[member], twisted[member]), name
         assert not torch.equal(honest[others_learn[0]], twisted[others_learn[0]]), name
+
+
+def test_pairs_asked_but_not_answered_decide_the_side() -> None:
+    """Whether a segment is held out must not depend on which of its queries is answered first."""
+    model = make_model(VECTOR)
+    a, b, c, *others = vector_segments(40)
+    rest = [Comparison(10 + i, others[2 * i], others[2 * i + 1], 1.0) for i in range(18)]
+    second = Comparison(2, b, c, 1.0)
+    asked = [Pair(1, a.id, b.id), Pair(2, b.id, c.id), *(Pair(r.key, r.left.id, r.right.id) for r in rest)]
+    both = _split(model, [Comparison(1, a, b, 1.0), second, *rest], asked)
+    late = _split(model, [second, *rest], asked)
+    np.testing.assert_array_equal(late.held_ED, both.held_ED[:, 1:])
+    np.testing.assert_array_equal(both.held_ED[:, 0], both.held_ED[:, 1])
+    # Without them it would be a draw of its own.
+    assert not np.array_equal(_split(model, [second, *rest], None).held_ED[:, 0], late.held_ED[:, 0])
 
 
 # -- mini-batches ----------------------------------------------------------------------------------------------------
@@ -136,14 +126,14 @@ def test_only_the_latest_answers_are_trained_on() -> None:
 def test_no_answers() -> None:
     model = make_model(VECTOR)
     before = model.state()
-    assert fit(model, [], pairs=96, rng=np.random.default_rng(0)) == FitMetrics(None, None, None, None, 0)
+    assert fit(model, [], pairs=96, rng=np.random.default_rng(0)) == FitMetrics(None, None, None, None, 0, l2=1e-4)
     assert all(torch.equal(before[name], after) for name, after in model.state().items())
 
 
 def test_no_visits() -> None:
     comparisons = compare(vector_segments(4), linear, 4)
     metrics = fit(make_model(VECTOR), comparisons, pairs=0, rng=np.random.default_rng(0))
-    assert metrics == FitMetrics(None, None, None, None, 0)
+    assert metrics == FitMetrics(None, None, None, None, 0, l2=1e-4)
 
 
 @pytest.mark.parametrize("mu", [1.0, 0.5])
@@ -172,12 +162,12 @@ def test_segments_of_different_lengths() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_refused_before_the_step() -> None:
-    a, b = vector_segments(2)
-    model = make_model(VECTOR)
+    a, b = (make_segment(REACH, str(i), seed=i) for i in range(2))
+    model = make_model(REACH)
     before = model.state()
-    frames: Array = np.full_like(a.frames, np.nan)
+    action: Array = np.full_like(a.action, np.nan)
     with pytest.raises(FloatingPointError, match="not finite"):
-        fit(model, [Comparison(0, replace(a, frames=frames), b, 1.0)], pairs=1, rng=np.random.default_rng(0))
+        fit(model, [Comparison(0, replace(a, action=action), b, 1.0)], pairs=1, rng=np.random.default_rng(0))
     assert all(torch.equal(before[name], after) for name, after in model.state().items())
 
 
@@ -200,7 +190,7 @@ def test_overfits_twenty_clean_comparisons() -> None:
     comparisons = [
         Comparison(key, segments[2 * key], segments[2 * key + 1], float(rng.integers(2))) for key in range(20)
     ]
-    model = make_model(VECTOR, replace(CONFIG, hidden=64))
+    model = make_model(VECTOR, replace(CONFIG, hidden=64, adaptive_l2=False))
     metrics = fit(model, comparisons, pairs=4000, rng=rng)
     assert metrics.train_accuracy == 1.0
     assert metrics.loss is not None

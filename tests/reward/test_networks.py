@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pairplay.reward.networks import ImageNetwork, make_network
+from pairplay.reward.networks import Convolutions, make_network
 from pairplay.types import EnvSpec, UserError
 
 from .examples import CONFIG, IMAGE, VECTOR
@@ -70,9 +70,9 @@ def test_pixels_are_scaled_to_one() -> None:
     """The same weights with 1/255 in the picture instead."""
     obs, action = draw_input(IMAGE)
     network = make_network(IMAGE, CONFIG, seed=1)
-    assert isinstance(network, ImageNetwork)
+    assert isinstance(network.torso, Convolutions)
     x = obs / 255.0
-    for conv in network.convs:
+    for conv in network.torso.convs:
         x = nn.functional.leaky_relu(conv(x), 0.01)
     features = x.reshape(len(x), 3, -1).transpose(0, 1)
     torch.testing.assert_close(network(obs, action), network.head(features, action))

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 
 from pairplay.reward.losses import preference_loss
-from pairplay.reward.model import RewardModel
-from pairplay.seeding import rng as seeded
-from pairplay.types import Array, BoolArray, Comparison, IntArray, Segment
+from pairplay.reward.model import RewardModel, unique
+from pairplay.reward.split import Pair, Split, split
+from pairplay.types import Array, BoolArray, Comparison, IntArray
 
 # E ensemble members, D comparisons, B comparisons of a mini-batch
 
@@ -31,55 +30,85 @@ class FitMetrics:
     """Share of those whose order the member predicts; ties excluded."""
     pairs: int
     """Visits made."""
+    l2: float | None = None
+    """L2 coefficient after the fit, averaged over members."""
+    ratio: float | None = None
+    """Held-out over training loss per comparison, smoothed over fits: what moves `l2`; averaged over members."""
 
 
-@lru_cache(maxsize=2**14)
-def _draws(seed: int, members: int, key: int) -> tuple[int, ...]:
-    return tuple(int(n) for n in seeded(seed, "bootstrap", key).poisson(1.0, members))
+ROUND = 64
+"""Visits at least between two moves of the L2 coefficients: among the first few answers every pass would be one."""
 
 
-def bootstrap_weights(seed: int, members: int, keys: Sequence[int]) -> IntArray:
-    """How often each member trains on each comparison, `[E, D]`: Poisson(1), fixed by (seed, member, key).
-
-    The streaming form of |D| draws with replacement (Oza & Russell 2001): a draw never changes when more
-    answers arrive, so what is held out of a member (weight 0, a share 1/e) stays held out for good.
-    A member left with no comparison at all, which happens to the very first few, trains on every one instead.
-    """
-    draws = [_draws(seed, members, key) for key in keys]
-    weight_ED = np.array(draws, dtype=np.int64).reshape(len(draws), members).T.copy()
-    weight_ED[weight_ED.sum(1) == 0] = 1
-    return weight_ED
-
-
-def fit(model: RewardModel, comparisons: Sequence[Comparison], *, pairs: int, rng: np.random.Generator) -> FitMetrics:
+def fit(
+    model: RewardModel,
+    comparisons: Sequence[Comparison],
+    *,
+    pairs: int,
+    rng: np.random.Generator,
+    asked: Sequence[Pair] | None = None,
+) -> FitMetrics:
     """Visit up to `pairs` comparisons in mini-batches, one gradient step each, all members in one pass.
 
-    Only the last `config.buffer` comparisons count. A mini-batch holds each at most once; the held-out figures come
-    from the same passes, so they cost nothing. Raises FloatingPointError, with the parameters untouched, if a loss is
-    not finite.
+    Only the last `config.buffer` comparisons count. `asked` are all pairs asked about so far, by which segments are
+    split into training and held-out ones; without it, the comparisons themselves. A mini-batch holds each comparison
+    at most once; the held-out figures come from the same passes, so they cost nothing, and both kinds of loss are
+    measured alike: under the parameters of the moment, just before that visit's step.
+
+    Raises UserError for observations that are not finite, with the parameters untouched, and FloatingPointError before
+    a step whose loss is not finite.
     """
     comparisons = comparisons[-model.config.buffer :]
-    if not comparisons:
-        return FitMetrics(None, None, None, None, 0)
-    keys = [comparison.key for comparison in comparisons]
-    weight_ED = bootstrap_weights(model.seed, model.config.members, keys)
+    if not comparisons or pairs <= 0:
+        return FitMetrics(None, None, None, None, 0, *_l2(model))
+    model.check(side for comparison in comparisons for side in (comparison.left, comparison.right))
+    parts = _split(model, comparisons, asked)
+    weight_ED, held_ED = parts.weight_ED, parts.held_ED
     mu_D = np.array([comparison.mu for comparison in comparisons], dtype=np.float32)
     seen_D = np.zeros(len(comparisons), dtype=np.bool_)
     loss_ED = np.zeros(weight_ED.shape)
     delta_ED = np.zeros(weight_ED.shape)
-    for batch in _batches(rng, len(comparisons), model.config.batch_pairs, pairs):
-        loss_ED[:, batch], delta_ED[:, batch] = _step(model, [comparisons[i] for i in batch], weight_ED[:, batch], rng)
-        seen_D[batch] = True
+    batches = list(_batches(rng, len(comparisons), model.config.batch_pairs, pairs))
+    visits = 0
+    with model.training(rng):
+        for number, batch in enumerate(batches, 1):
+            chosen = [comparisons[i] for i in batch]
+            loss_ED[:, batch], delta_ED[:, batch] = _step(model, chosen, weight_ED[:, batch], rng)
+            seen_D[batch] = True
+            visits += len(batch)
+            if visits >= max(ROUND, len(comparisons)) or number == len(batches):
+                model.regulariser.update(loss_ED, weight_ED * seen_D, held_ED & seen_D, move=model.config.adaptive_l2)
+                visits = 0
     right_ED = (delta_ED > 0) == (mu_D > 0.5)
-    held_out_ED = (weight_ED == 0) & seen_D
+    held_ED = held_ED & seen_D
     strict_D = mu_D != 0.5
     return FitMetrics(
-        loss=_mean(loss_ED, weight_ED * seen_D),
-        train_accuracy=_mean(right_ED, weight_ED * seen_D * strict_D),
-        val_loss=_mean(loss_ED, held_out_ED),
-        val_accuracy=_mean(right_ED, held_out_ED & strict_D),
-        pairs=max(0, pairs),
+        _mean(loss_ED, weight_ED * seen_D),
+        _mean(right_ED, weight_ED * seen_D * strict_D),
+        _mean(loss_ED, held_ED),
+        _mean(right_ED, held_ED & strict_D),
+        pairs,
+        *_l2(model),
     )
+
+
+def _split(model: RewardModel, comparisons: Sequence[Comparison], asked: Sequence[Pair] | None) -> Split:
+    """Who trains on these comparisons, given all that was ever asked."""
+    pairs = {pair.key: pair for pair in asked or ()}
+    for comparison in comparisons:
+        pairs.setdefault(comparison.key, Pair(comparison.key, comparison.left.id, comparison.right.id))
+    config = model.config
+    whole = split(
+        model.seed, config.members, list(pairs.values()), held_out=config.held_out, bootstrap=config.bootstrap
+    )
+    row = {key: i for i, key in enumerate(pairs)}
+    return whole.take([row[comparison.key] for comparison in comparisons])
+
+
+def _l2(model: RewardModel) -> tuple[float, float | None]:
+    ratio_E = model.regulariser.ratio()
+    known_E = ratio_E[np.isfinite(ratio_E)]
+    return float(model.regulariser.coefficient.mean()), float(known_E.mean()) if len(known_E) else None
 
 
 def _batches(rng: np.random.Generator, size: int, batch: int, visits: int) -> Iterator[IntArray]:
@@ -95,12 +124,7 @@ def _step(
     model: RewardModel, batch: Sequence[Comparison], weight_EB: IntArray, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """One gradient step; each comparison's loss and predicted difference before it, `[E, B]` each."""
-    place: dict[str, int] = {}
-    segments: list[Segment] = []
-    for segment in (side for comparison in batch for side in (comparison.left, comparison.right)):
-        # A segment that is in several comparisons is evaluated once.
-        if place.setdefault(segment.id, len(segments)) == len(segments):
-            segments.append(segment)
+    place, segments = unique(batch)
     return_ES = model.returns(segments, stride=model.config.fit_stride, rng=rng)
     left_EB = return_ES[:, [place[comparison.left.id] for comparison in batch]]
     right_EB = return_ES[:, [place[comparison.right.id] for comparison in batch]]
@@ -111,9 +135,7 @@ def _step(
     loss = (loss_EB * weight).sum() / len(batch)
     if not torch.isfinite(loss):
         raise FloatingPointError("the reward model's loss is not finite")
-    model.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    model.optimizer.step()
+    model.descend(loss)
     return loss_EB.detach().cpu().numpy(), (left_EB - right_EB).detach().cpu().numpy()
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,9 +16,13 @@ from torch.nn import functional as F  # noqa: N812
 from pairplay.config import RewardModelConfig
 from pairplay.hardware import Precision
 from pairplay.observations import stack_frames
-from pairplay.reward.networks import make_network
-from pairplay.reward.normaliser import InputMoments, RewardScale
-from pairplay.types import Array, EnvSpec, FloatArray, Rollout, Segment, UserError
+from pairplay.reward.losses import preference_log_prob
+from pairplay.reward.networks import Convolutions, make_network
+from pairplay.reward.normaliser import Affine, InputMoments, RewardScale, affine
+from pairplay.reward.reference import Reference
+from pairplay.reward.regulariser import Regulariser, shrink
+from pairplay.seeding import rng as seeded
+from pairplay.types import Array, Comparison, EnvSpec, FloatArray, IntArray, Rollout, Segment, UserError
 
 # T steps, N environments, L segment length, K stacked frames, E ensemble members, S segments, B states, A action width
 
@@ -26,14 +32,24 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps of each parameter."""
 
 
+class Film(NamedTuple):
+    """States by index in frames that are stored once, as `stack_frames` takes them."""
+
+    frames: Tensor
+    age: Tensor
+    step: Tensor
+    env: Tensor
+    action: Tensor
+
+
 @dataclass(frozen=True)
 class RewardEstimate:
     """The reward that the policy learns from, and how far the members disagree about it."""
 
     mean: FloatArray
-    """`[T, N]` normalised predictions averaged over the members."""
+    """`[T, N]` of a rollout or `[L]` of a segment: normalised predictions averaged over the members."""
     std: FloatArray
-    """`[T, N]` their standard deviation over the members, in the same unit."""
+    """Their standard deviation over the members, in the same unit."""
 
 
 class RewardModel:
@@ -54,17 +70,67 @@ class RewardModel:
         self.device = device
         self.autocast = precision == "bf16"
         self.network = make_network(spec, config, seed=seed).to(device)
+        # Without weight decay of its own: each member has its own coefficient.
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=config.learning_rate, weight_decay=config.l2, fused=True
+            self.network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
         )
+        self.regulariser = Regulariser.empty(config.members, config.l2)
         self.inputs = InputMoments.empty(math.prod(spec.frame_shape) if not spec.is_image else 0, device)
         self.scale = RewardScale.empty(config.members, device)
+        self.reference = Reference.empty(spec, config.members)
+        self.low = torch.tensor(spec.action_low, device=device)
+        self.high = torch.tensor(spec.action_high, device=device)
+        self.sound: set[str] = set()
+        """Segments whose observations were found to be numbers."""
+
+    # -- what a rollout teaches ------------------------------------------------------------------------------------
 
     def observe(self, rollout: Rollout) -> None:
-        """Widen what is known of the inputs' mean and variance (state vectors only). `relabel` does it by itself."""
-        if not self.spec.is_image:
-            rows = rollout.frames[self.spec.stack - 1 : -1]
-            self.inputs.update(self._tensor(rows).flatten(0, 1).flatten(1))
+        """Take in a rollout that is not relabelled: widen what is known of the inputs, and remember its states.
+
+        UserError, with nothing changed, if an observation is not a finite number. `relabel` does this by itself.
+        """
+        self._observe(rollout)
+        self.remember(rollout)
+
+    def remember(self, rollout: Rollout, reward_EB: Tensor | None = None) -> None:
+        """Let a few of its states be among those on which the scale of the reward is measured, the latest rollouts'."""
+        rng = seeded(self.seed, "reference", int(self.reference.count))
+        self.reference.add(rollout, rng, reward_EB)
+
+    @torch.no_grad()
+    def relabel(self, rollout: Rollout) -> RewardEstimate:
+        """What the policy learns from: each member on its own scale, then averaged (Christiano et al. 2017, §2.2.1).
+
+        The scale is that of the last `renormalise`, so the same state is paid the same until then. Never reads
+        `rollout.env_reward`.
+        """
+        self._observe(rollout)
+        reward_ETN = self._score(rollout)
+        self.remember(rollout, reward_ETN.flatten(1))
+        if not self.scale.known:
+            self.renormalise()
+        return self._estimate(reward_ETN)
+
+    @torch.no_grad()
+    def renormalise(self) -> Affine:
+        """Measure the scale of the current parameters on the reference states; to be called after each `fit`.
+
+        Returns how the reward of these states moved since the last call, so that a value function can follow. With a
+        scale retaken from current parameters on the same states, it can neither drift nor be applied twice.
+        """
+        if not len(self.reference):
+            return Affine(1.0, 0.0)
+        paid = bool(self.scale.known)
+        before_R = self._pay(self.reference.reward.T.to(self.device)).mean(0)
+        raw_ER = self._predict(self._reference_film())
+        self.reference.reward = raw_ER.T.cpu()
+        self.scale.take(raw_ER)
+        # States that were only observed were never paid for.
+        known_R = torch.isfinite(before_R)
+        return affine(before_R[known_R], self._pay(raw_ER).mean(0)[known_R]) if paid else Affine(1.0, 0.0)
+
+    # -- what it predicts --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
     def score(self, rollout: Rollout) -> FloatArray:
@@ -72,22 +138,35 @@ class RewardModel:
         return self._score(rollout).cpu().numpy()
 
     @torch.no_grad()
-    def relabel(self, rollout: Rollout) -> RewardEstimate:
-        """What the policy learns from: each member on its own scale, then averaged (Christiano et al. 2017, §2.2.1).
-
-        Advances the normalisers by this rollout. Never reads `rollout.env_reward`.
-        """
-        self.observe(rollout)
-        reward_ETN = self._score(rollout)
-        self.scale.update(reward_ETN)
-        reward_ETN = self.scale.normalise(reward_ETN) * self.config.target_std
-        std_TN = reward_ETN.std(0, correction=0)
-        return RewardEstimate(mean=reward_ETN.mean(0).cpu().numpy(), std=std_TN.cpu().numpy())
-
-    @torch.no_grad()
     def segment_returns(self, segments: Sequence[Segment]) -> FloatArray:
         """Raw predictions summed over each segment, `[E, S]`."""
         return self.returns(segments).cpu().numpy()
+
+    @torch.no_grad()
+    def probabilities(self, comparisons: Sequence[Comparison]) -> FloatArray:
+        """Each member's P[left is preferred], the error term included, `[E, D]`."""
+        place, segments = unique(comparisons)
+        return_ES = self.returns(segments)
+        left, right = ([place[getattr(c, side).id] for c in comparisons] for side in ("left", "right"))
+        log_prob_ED = preference_log_prob(return_ES[:, left], return_ES[:, right], self.config.error_rate)
+        return log_prob_ED.exp().cpu().numpy()
+
+    @torch.no_grad()
+    def segment_rewards(self, segments: Sequence[Segment]) -> list[RewardEstimate]:
+        """The reward of each segment's steps, `[L]` each, in the unit that the policy is paid in."""
+        if not segments:
+            return []
+        parts = torch.split(self._predict(self._film(segments)), [len(segment) for segment in segments], dim=1)
+        return [self._estimate(reward_EL) for reward_EL in parts]
+
+    @torch.no_grad()
+    def features(self, segments: Sequence[Segment]) -> FloatArray:
+        """A description of each segment for measuring distances: last hidden layers averaged over steps, `[S, E·H]`."""
+        if not segments:
+            return np.zeros((0, self.config.members * self.config.hidden), np.float32)
+        hidden_EBH = self._predict(self._film(segments), self.network.embed)
+        parts = torch.split(hidden_EBH, [len(segment) for segment in segments], dim=1)
+        return torch.stack([hidden_ELH.mean(1).flatten() for hidden_ELH in parts]).cpu().numpy()
 
     def returns(
         self, segments: Sequence[Segment], *, stride: int = 1, rng: np.random.Generator | None = None
@@ -101,34 +180,59 @@ class RewardModel:
             return torch.zeros(self.config.members, 0, device=self.device)
         offsets = [0 if rng is None else int(rng.integers(min(stride, len(segment)))) for segment in segments]
         taken = [np.arange(offset, len(s), stride) for offset, s in zip(offsets, segments, strict=True)]
-        starts = np.cumsum([0] + [len(segment.frames) for segment in segments[:-1]])
-        # One tall film of all segments; the step of a state is the row of its oldest possible frame.
-        frames = self._tensor(np.concatenate([segment.frames for segment in segments]))[:, None]
-        action = self._tensor(np.concatenate([s.action[steps] for s, steps in zip(segments, taken, strict=True)]))
-        within = np.concatenate(taken)
-        owner = np.repeat(np.arange(len(segments)), [len(steps) for steps in taken])
-        row = starts[owner] + within
-        age = np.zeros((len(frames), 1), dtype=np.int64)
-        age[row, 0] = np.array([segment.age for segment in segments])[owner] + within
-        weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
-        row_B, owner_B, weight_S = (self._tensor(array) for array in (row, owner, weight))
-        reward_EB = self._predict(frames, self._tensor(age), row_B, torch.zeros_like(row_B), action)
+        reward_EB = self._predict(self._film(segments, taken))
+        owner_B = self._tensor(np.repeat(np.arange(len(segments)), [len(steps) for steps in taken]))
         total_ES = reward_EB.new_zeros(len(reward_EB), len(segments)).index_add(1, owner_B, reward_EB)
-        return total_ES * weight_S
+        weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
+        return total_ES * self._tensor(weight)
+
+    # -- how it learns -----------------------------------------------------------------------------------------------
+
+    def check(self, segments: Iterable[Segment]) -> None:
+        """UserError if an observation in them is not a finite number. Each segment is looked at once."""
+        for segment in segments:
+            if segment.id not in self.sound:
+                self._check(segment.frames)
+                self.sound.add(segment.id)
+
+    @contextmanager
+    def training(self, rng: np.random.Generator) -> Iterator[None]:
+        """In here mini-batches are normalised by themselves and features are dropped; nowhere else."""
+        self.inputs.settle()
+        if isinstance(self.network.torso, Convolutions) and self.config.dropout:
+            self.network.torso.noise = torch.Generator(self.device).manual_seed(int(rng.integers(2**31)))
+        self.network.train()
+        try:
+            yield
+        finally:
+            self.network.eval()
+
+    def descend(self, loss: Tensor) -> None:
+        """One gradient step, then the pull to zero."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        shrink(self.network.weights(), self.regulariser.coefficient, self.config.learning_rate)
+
+    # -- what is kept ------------------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that learning has changed: weights, optimizer, normalisers. Copies, on the CPU."""
+        """Everything that learning has changed: weights, optimizer, scales, reference states. Copies, on the CPU."""
         return {name: tensor.detach().cpu().clone() for name, tensor in self._state()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Become the model that `state` was taken from. UserError if it was built from another configuration."""
+        saved = {name: tensor.to(self.device) for name, tensor in state.items()}
         shapes = {name: tensor.shape for name, tensor in self.network.state_dict().items()}
-        found = {name: state[f"network/{name}"].shape for name in shapes if f"network/{name}" in state}
-        if found != shapes:
+        found = {name: saved[f"network/{name}"].shape for name in shapes if f"network/{name}" in saved}
+        parts = self._parts()
+        missing = [
+            f"{part}/{key}" for part, held in parts.items() for key in held.state() if f"{part}/{key}" not in saved
+        ]
+        if found != shapes or missing:
             raise UserError(
                 "the saved reward model has other layers: resume with the configuration it was trained with"
             )
-        saved = {name: tensor.to(self.device) for name, tensor in state.items()}
         self.network.load_state_dict({name: saved[f"network/{name}"] for name in shapes})
         self.optimizer.state.clear()
         for name, parameter in self.network.named_parameters():
@@ -136,8 +240,17 @@ class RewardModel:
                 # clone: without it the optimizer would write into the caller's checkpoint.
                 moments = {key: saved[f"optimizer/{name}/{key}"].clone() for key in MOMENTS}
                 self.optimizer.state[parameter] = moments
-        self.inputs = InputMoments(**{key: saved[f"inputs/{key}"].clone() for key in self.inputs.state()})
-        self.scale = RewardScale(**{key: saved[f"scale/{key}"].clone() for key in self.scale.state()})
+        for part, held in parts.items():
+            for key, old in held.state().items():
+                setattr(held, key, saved[f"{part}/{key}"].to(old.device).clone())
+
+    def _parts(self) -> dict[str, InputMoments | RewardScale | Regulariser | Reference]:
+        return {
+            "inputs": self.inputs,
+            "scale": self.scale,
+            "regulariser": self.regulariser,
+            "reference": self.reference,
+        }
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in self.network.state_dict().items():
@@ -145,46 +258,103 @@ class RewardModel:
         for name, parameter in self.network.named_parameters():
             for key in MOMENTS if parameter in self.optimizer.state else ():
                 yield f"optimizer/{name}/{key}", self.optimizer.state[parameter][key]
-        for key, tensor in self.inputs.state().items():
-            yield f"inputs/{key}", tensor
-        for key, tensor in self.scale.state().items():
-            yield f"scale/{key}", tensor
+        for part, held in self._parts().items():
+            for key, tensor in held.state().items():
+                yield f"{part}/{key}", tensor
+
+    # -- from arrays to predictions ----------------------------------------------------------------------------------
+
+    def _observe(self, rollout: Rollout) -> None:
+        self._check(rollout.frames)
+        if not self.spec.is_image:
+            rows = rollout.frames[self.spec.stack - 1 : -1]
+            self.inputs.update(self._tensor(rows).flatten(0, 1).flatten(1))
+
+    def _check(self, frames: Array) -> None:
+        if not self.spec.is_image and not np.isfinite(frames).all():
+            raise UserError(
+                f"{self.spec.env_id} gave an observation that is NaN or infinite; nothing was learnt from it. Mend the "
+                "environment, or wrap it so that its observations stay finite (gymnasium.wrappers.TransformObservation)"
+            )
+
+    def _pay(self, reward_E: Tensor) -> Tensor:
+        """`[E, …]` raw predictions in the unit that the policy is paid in."""
+        return self.scale.normalise(reward_E) * self.config.target_std if self.config.normalise else reward_E
+
+    def _estimate(self, reward_E: Tensor) -> RewardEstimate:
+        paid_E = self._pay(reward_E)
+        return RewardEstimate(mean=paid_E.mean(0).cpu().numpy(), std=paid_E.std(0, correction=0).cpu().numpy())
 
     def _score(self, rollout: Rollout) -> Tensor:
         T, N = rollout.shape
         step_B = torch.arange(T, device=self.device).repeat_interleave(N)
         env_B = torch.arange(N, device=self.device).repeat(T)
         action_B = self._tensor(rollout.action).flatten(0, 1)
-        frames, age = self._tensor(rollout.frames), self._tensor(rollout.age)
-        return self._predict(frames, age, step_B, env_B, action_B).reshape(-1, T, N)
+        film = Film(self._tensor(rollout.frames), self._tensor(rollout.age), step_B, env_B, action_B)
+        return self._predict(film).reshape(-1, T, N)
 
-    def _predict(self, frames: Tensor, age: Tensor, step_B: Tensor, env_B: Tensor, action_B: Tensor) -> Tensor:
-        """`[E, B]` float32, chunk by chunk."""
-        chunks = zip(*(torch.split(index, CHUNK[self.device.type]) for index in (step_B, env_B, action_B)), strict=True)
-        return torch.cat([self._forward(frames, age, *chunk) for chunk in chunks], dim=1)
+    def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
+        """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
+        taken = [np.arange(len(segment)) for segment in segments] if taken is None else taken
+        starts = np.cumsum([0] + [len(segment.frames) for segment in segments[:-1]])
+        frames = self._tensor(np.concatenate([segment.frames for segment in segments]))[:, None]
+        action = self._tensor(np.concatenate([s.action[steps] for s, steps in zip(segments, taken, strict=True)]))
+        within, lengths = np.concatenate(taken), [len(steps) for steps in taken]
+        # The step of a state is the row of its oldest possible frame.
+        row = np.repeat(starts, lengths) + within
+        age = np.zeros((len(frames), 1), dtype=np.int64)
+        age[row, 0] = np.repeat([segment.age for segment in segments], lengths) + within
+        row_B = self._tensor(row)
+        return Film(frames, self._tensor(age), row_B, torch.zeros_like(row_B), action)
 
-    def _forward(self, frames: Tensor, age: Tensor, step_B: Tensor, env_B: Tensor, action_B: Tensor) -> Tensor:
-        obs = stack_frames(frames, age, step_B, env_B, self.spec.stack)
+    def _reference_film(self) -> Film:
+        """Each reference state as an environment of its own, one step long."""
+        frames, count = self.reference.obs.to(self.device).transpose(0, 1), len(self.reference)
+        age = torch.full((1, count), self.spec.stack, device=self.device)
+        env_B = torch.arange(count, device=self.device)
+        return Film(frames, age, torch.zeros_like(env_B), env_B, self.reference.action.to(self.device))
+
+    def _predict(self, film: Film, network: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
+        """What `network` (by default the rewards) says of the film's states: `[E, B]` float32, chunk by chunk."""
+        # In training the statistics of a mini-batch must be those of all of it.
+        whole = self.network.training and self.config.batch_norm
+        size = len(film.step) if whole else CHUNK[self.device.type]
+        chunks = zip(*(torch.split(index, size) for index in film[2:]), strict=True)
+        parts = [self._forward(film._replace(step=s, env=e, action=a), network or self.network) for s, e, a in chunks]
+        return torch.cat(parts, dim=1)
+
+    def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        obs = stack_frames(film.frames, film.age, film.step, film.env, self.spec.stack)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             if self.spec.is_image:
                 obs = obs.to(torch.bfloat16 if self.autocast else torch.float32)
                 obs = obs.contiguous(memory_format=torch.channels_last)
             else:
                 obs = self.inputs.normalise(obs.flatten(2)).float()
-            reward_EB: Tensor = self.network(obs, self._action_input(action_B))
-        return reward_EB.float()
+            return network(obs, self._action_input(film.action)).float()
 
     def _action_input(self, action: Tensor) -> Tensor:
-        """`[B, A]`: one-hot, or scaled so that the bounds are ±1."""
+        """`[B, A]`: one-hot, or scaled so that the bounds are ±1; of width 0 where the model does not see actions."""
+        if not self.config.see_action:
+            return torch.zeros(len(action), 0, device=self.device)
         if self.spec.discrete:
             return F.one_hot(action, self.spec.num_actions).float()
-        low = torch.tensor(self.spec.action_low, device=self.device)
-        high = torch.tensor(self.spec.action_high, device=self.device)
-        bounded = torch.isfinite(low) & torch.isfinite(high)
+        bounded = torch.isfinite(self.low) & torch.isfinite(self.high)
         # Clipped first: the environment never saw what lies beyond the bounds.
-        scaled = (torch.minimum(torch.maximum(action, low), high) - low) / (high - low) * 2.0 - 1.0
+        clipped = torch.minimum(torch.maximum(action, self.low), self.high)
+        scaled = (clipped - self.low) / (self.high - self.low) * 2.0 - 1.0
         return torch.where(bounded, scaled, action)
 
     def _tensor(self, array: Array) -> Tensor:
         # Arrays that come out of a database are read-only, and torch warns of those.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+
+
+def unique(comparisons: Sequence[Comparison]) -> tuple[dict[str, int], list[Segment]]:
+    """The different segments of these comparisons and where each stands: one that is in several is evaluated once."""
+    place: dict[str, int] = {}
+    segments: list[Segment] = []
+    for segment in (side for comparison in comparisons for side in (comparison.left, comparison.right)):
+        if place.setdefault(segment.id, len(segments)) == len(segments):
+            segments.append(segment)
+    return place, segments

@@ -15,9 +15,12 @@ from pairplay.types import EnvSpec, UserError
 
 # E ensemble members, B states, K stacked frames, D width of a state vector, A width of an action, C channels
 
-CHANNELS = 16
-LAYERS = ((7, 3), (5, 2), (3, 1), (3, 1))
-"""(kernel, stride) of the convolutions: Christiano et al. 2017, appendix A.2."""
+LAYERS = {
+    "paper": ((16, 7, 3), (16, 5, 2), (16, 3, 1), (16, 3, 1)),
+    "nature": ((16, 8, 4), (32, 4, 2), (32, 3, 1)),
+}
+"""(channels, kernel, stride) of the convolutions: Christiano et al. 2017, appendix A.2, and Mnih et al. 2015, each
+member half as wide, for there are several."""
 SLOPE = 0.01
 """Of the leaky rectifiers."""
 HEAD_GAIN = 0.1
@@ -51,18 +54,18 @@ class EnsembleLinear(nn.Module):
 
 
 class EnsembleConv(nn.Module):
-    """E independent convolutions: `[B, in, H, W]` → `[B, E·C, H', W']`.
+    """E independent convolutions: `[B, in, H, W]` → `[B, E·out, H', W']`.
 
     `shared` members all see the same input channels; otherwise each sees its own group of them.
     """
 
     def __init__(
-        self, members: int, channels: int, kernel: int, stride: int, *, shared: bool, seed: int, name: str
+        self, members: int, channels: int, out: int, kernel: int, stride: int, *, shared: bool, seed: int, name: str
     ) -> None:
         super().__init__()
-        weight = _members(members, (CHANNELS, channels, kernel, kernel), channels * kernel**2, seed, name)
+        weight = _members(members, (out, channels, kernel, kernel), channels * kernel**2, seed, name)
         self.weight = nn.Parameter(weight.detach().flatten(0, 1))
-        self.bias = nn.Parameter(torch.zeros(members * CHANNELS))
+        self.bias = nn.Parameter(torch.zeros(members * out))
         self.stride = stride
         self.groups = 1 if shared else members
 
@@ -70,6 +73,33 @@ class EnsembleConv(nn.Module):
         """The convolution of `x · scale`."""
         weight = self.weight if scale == 1.0 else self.weight * scale
         return F.conv2d(x, weight, self.bias, stride=self.stride, groups=self.groups)
+
+
+class BatchNorm(nn.Module):
+    """Each channel to mean 0 and variance 1, then scaled and shifted (Ioffe and Szegedy 2015); so each member alone.
+
+    In training by the mini-batch, else by running statistics: those of all mini-batches, of the last ten or so.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        # Not called weight: nothing pulls a norm's gain to zero.
+        self.gain = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.mean: Tensor
+        self.var: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("var", torch.ones(channels))
+        self.batches: Tensor
+        self.register_buffer("batches", torch.tensor(0.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # One value a channel has no variance: such a mini-batch is normalised by what is known.
+        training = self.training and x.numel() > x.shape[1]
+        if training:
+            self.batches += 1
+        momentum = max(0.1, 1.0 / float(self.batches)) if training else 0.0
+        return F.batch_norm(x, self.mean, self.var, self.gain, self.bias, training=training, momentum=momentum)
 
 
 class Head(nn.Module):
@@ -83,59 +113,94 @@ class Head(nn.Module):
         )
         self.out = EnsembleLinear(members, widths[-1], 1, seed=seed, name="out", gain=HEAD_GAIN)
 
-    def forward(self, features_EBi: Tensor, action_BA: Tensor) -> Tensor:
+    def embed(self, features_EBi: Tensor, action_BA: Tensor) -> Tensor:
         x_EBi = torch.cat((features_EBi, action_BA.to(features_EBi.dtype).expand(len(features_EBi), -1, -1)), dim=-1)
         for layer in self.hidden:
             x_EBi = F.leaky_relu(layer(x_EBi), SLOPE)
-        reward_EB1: Tensor = self.out(x_EBi)
+        return x_EBi
+
+    def forward(self, features_EBi: Tensor, action_BA: Tensor) -> Tensor:
+        reward_EB1: Tensor = self.out(self.embed(features_EBi, action_BA))
         return reward_EB1.squeeze(-1)
 
 
-class ImageNetwork(nn.Module):
-    """The paper's convolutions, then a layer with the action: pixels 0…255 `[B, K, H, W]`, `[B, A]` → `[E, B]`."""
+class Convolutions(nn.Module):
+    """Pixels 0…255 `[B, K, H, W]` → what each member sees in them, `[E, B, width]`."""
 
     def __init__(self, spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> None:
         super().__init__()
         self.members = config.members
-        side = list(spec.frame_shape)
-        for kernel, stride in LAYERS:
+        self.dropout = config.dropout
+        self.noise: torch.Generator | None = None
+        """Draws which feature maps are dropped in training."""
+        side, channels = list(spec.frame_shape), spec.stack
+        self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
+        for i, (out, kernel, stride) in enumerate(LAYERS[config.network]):
             side = [(s - kernel) // stride + 1 for s in side]
+            self.convs.append(
+                EnsembleConv(config.members, channels, out, kernel, stride, shared=i == 0, seed=seed, name=f"conv{i}")
+            )
+            self.norms.append(BatchNorm(config.members * out) if config.batch_norm else nn.Identity())
+            channels = out
         if min(side) < 1:
             raise UserError(f"frames of {spec.frame_shape} are too small for the reward model: use frame_size 80 or 84")
-        self.convs = nn.ModuleList(
-            EnsembleConv(
-                config.members, CHANNELS if i else spec.stack, kernel, stride, shared=i == 0, seed=seed, name=f"conv{i}"
-            )
-            for i, (kernel, stride) in enumerate(LAYERS)
-        )
-        features = CHANNELS * math.prod(side)
-        self.head = Head(config.members, (features + spec.action_dim, config.hidden), seed=seed)
+        self.width = channels * math.prod(side)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
-    def forward(self, obs_BKF: Tensor, action_BA: Tensor) -> Tensor:
+    def forward(self, obs_BKF: Tensor) -> Tensor:
         # 1/255 goes into the small weights instead of the large pictures; integers to 255 are exact in bf16 too.
         x = obs_BKF
-        for i, conv in enumerate(self.convs):
-            x = F.leaky_relu(conv(x, scale=1.0 if i else 1.0 / 255.0), SLOPE, inplace=True)
-        features_BEi = x.reshape(len(x), self.members, -1)
-        reward_EB: Tensor = self.head(features_BEi.transpose(0, 1), action_BA)
-        return reward_EB
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            x = F.leaky_relu(norm(conv(x, scale=1.0 if i else 1.0 / 255.0)), SLOPE, inplace=True)
+            if self.training and self.dropout:
+                x = self._drop(x)
+        return x.reshape(len(x), self.members, -1).transpose(0, 1)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        """Drops whole feature maps: the neighbours of a single dropped pixel would give it away."""
+        keep = torch.rand(x.shape[:2], generator=self.noise, device=x.device) >= self.dropout
+        return x * (keep.to(x.dtype) / (1.0 - self.dropout))[:, :, None, None]
 
 
-class VectorNetwork(nn.Module):
-    """float32 `[B, K, D]` (already normalised) and action `[B, A]` → `[E, B]`: two hidden layers."""
+class Vectors(nn.Module):
+    """State vectors `[B, K, D]`, already normalised → the same for every member, `[E, B, K·D]`."""
 
-    def __init__(self, spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> None:
+    def __init__(self, spec: EnvSpec, config: RewardModelConfig) -> None:
         super().__init__()
         self.members = config.members
-        width = spec.stack * math.prod(spec.frame_shape) + spec.action_dim
-        self.head = Head(config.members, (width, config.hidden, config.hidden), seed=seed)
+        self.width = spec.stack * math.prod(spec.frame_shape)
+
+    def forward(self, obs_BKF: Tensor) -> Tensor:
+        return obs_BKF.flatten(1).expand(self.members, -1, -1)
+
+
+class RewardNetwork(nn.Module):
+    """Observations `[B, K, *F]` and actions `[B, A]` → one reward a member, `[E, B]`."""
+
+    def __init__(self, torso: Convolutions | Vectors, head: Head) -> None:
+        super().__init__()
+        self.torso = torso
+        self.head = head
 
     def forward(self, obs_BKF: Tensor, action_BA: Tensor) -> Tensor:
-        reward_EB: Tensor = self.head(obs_BKF.flatten(1).expand(self.members, -1, -1), action_BA)
+        reward_EB: Tensor = self.head(self.torso(obs_BKF), action_BA)
         return reward_EB
 
+    def embed(self, obs_BKF: Tensor, action_BA: Tensor) -> Tensor:
+        """The last hidden layer, `[E, B, hidden]`."""
+        return self.head.embed(self.torso(obs_BKF), action_BA)
 
-def make_network(spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> ImageNetwork | VectorNetwork:
-    """The network for this kind of observation, its weights drawn from `seed` alone."""
-    return ImageNetwork(spec, config, seed=seed) if spec.is_image else VectorNetwork(spec, config, seed=seed)
+    def weights(self) -> list[Tensor]:
+        """What L2 pulls to zero: neither biases nor norms. Member e owns the e-th part of each first axis."""
+        return [parameter for name, parameter in self.named_parameters() if name.endswith(".weight")]
+
+
+def make_network(spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> RewardNetwork:
+    """The network for this kind of observation, its weights drawn from `seed` alone; it predicts until told to train.
+
+    Pictures go through convolutions and one hidden layer, state vectors through two.
+    """
+    torso = Convolutions(spec, config, seed=seed) if spec.is_image else Vectors(spec, config)
+    width = torso.width + (spec.action_dim if config.see_action else 0)
+    hidden = (config.hidden,) if spec.is_image else (config.hidden, config.hidden)
+    return RewardNetwork(torso, Head(config.members, (width, *hidden), seed=seed)).eval()

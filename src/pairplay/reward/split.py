@@ -1,0 +1,100 @@
+"""Who trains on what: each member's training and held-out comparisons, split by segment. Knows no network."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from pairplay.seeding import rng as seeded
+from pairplay.types import Array, BoolArray, IntArray
+
+# E ensemble members, D pairs
+
+BLOCK = 256
+"""Keys that share one generator: a generator a key would take longer than all the rest."""
+_POISSON = np.array([math.exp(-1.0) / math.factorial(k) for k in range(1, 16)])
+TRUNCATED = np.cumsum(_POISSON) / (1.0 - math.exp(-1.0))
+"""P[n ≤ 1], P[n ≤ 2], … of Poisson(1) given n ≥ 1."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two segments that were asked about, answered or not."""
+
+    key: int
+    """The query's id: pairs are walked in this order."""
+    left_id: str
+    right_id: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """What every member does with every pair. Weight 0 and not held: it sits out."""
+
+    weight_ED: IntArray
+    """How often the member trains on the pair."""
+    held_ED: BoolArray
+    """Whether the pair validates the member, which then never trains on either of its segments."""
+
+    def take(self, rows: Sequence[int]) -> Split:
+        """The split of the answered pairs. A member that none of them would train trains on all and holds out none.
+
+        That happens among the very first answers only; with no training data there is nothing to validate.
+        """
+        weight_ED, held_ED = self.weight_ED[:, rows], self.held_ED[:, rows]
+        idle_E1 = weight_ED.sum(1, keepdims=True) == 0
+        return Split(np.where(idle_E1, 1, weight_ED), held_ED & ~idle_E1)
+
+
+def split(seed: int, members: int, pairs: Sequence[Pair], *, held_out: float, bootstrap: bool) -> Split:
+    """The side of each pair for each member, `[E, D]`: no segment is ever on both sides of a member.
+
+    Pairs are walked by key. One of two unknown segments founds a family; it is held out of a member with probability
+    `held_out`, a draw fixed by (seed, member, key). A pair with one known segment gives the other to its family. A
+    pair across two families trains a member if both do, validates it if both do, and sits out otherwise. So pairs
+    that are added later change nothing for earlier ones, in whatever order answers arrive.
+
+    With `bootstrap` a training pair counts Poisson(1) times, given at least once. With `held_out` = 1/e a pair of two
+    unknown segments is then drawn Poisson(1) times in all, the streaming form of |D| draws with replacement (Oza and
+    Russell 2001); what is not drawn is held out, as in Christiano et al. 2017, §2.2.3. Without, it counts once and
+    all members share the first one's draws.
+    """
+    order = sorted(range(len(pairs)), key=lambda row: pairs[row].key)
+    founder: dict[str, int] = {}
+    family_D2 = np.zeros((len(pairs), 2), dtype=np.int64)
+    for row in order:
+        pair = pairs[row]
+        left, right = founder.get(pair.left_id), founder.get(pair.right_id)
+        left, right = _first(left, right, row), _first(right, left, row)
+        founder[pair.left_id], founder[pair.right_id] = left, right
+        family_D2[row] = left, right
+    draw_ED2 = _draws(seed, members if bootstrap else 1, np.array([pair.key for pair in pairs], dtype=np.int64))
+    held_ED2 = (draw_ED2[:, :, 0] < held_out)[:, family_D2]
+    times_ED = 1 + np.searchsorted(TRUNCATED, draw_ED2[:, :, 1], side="right") if bootstrap else 1
+    weight_ED = np.where(held_ED2.any(2), 0, times_ED)
+    shape = (members, len(pairs))
+    return Split(np.broadcast_to(weight_ED, shape), np.broadcast_to(held_ED2.all(2), shape))
+
+
+def _first(own: int | None, other: int | None, new: int) -> int:
+    return own if own is not None else other if other is not None else new
+
+
+def _draws(seed: int, members: int, key_D: IntArray) -> Array:
+    """Two uniform numbers for each member and key, `[E, D, 2]`."""
+    block_D, row_D = np.divmod(key_D, BLOCK)
+    draw_ED2 = np.empty((members, len(key_D), 2))
+    for block in np.unique(block_D):
+        here = np.flatnonzero(block_D == block)
+        for member in range(members):
+            draw_ED2[member, here] = _block(seed, member, int(block))[row_D[here]]
+    return draw_ED2
+
+
+@lru_cache(maxsize=2**10)
+def _block(seed: int, member: int, block: int) -> Array:
+    return seeded(seed, f"split/{member}", block).random((BLOCK, 2))
