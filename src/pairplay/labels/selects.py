@@ -94,6 +94,11 @@ LEASABLE = (
     .with_for_update(skip_locked=True)
 )
 
+# also query_ids: no others
+LEASABLE_AMONG = LEASABLE.where(queries.c.id.in_(_queries))
+
+OPEN_STEPS = sa.select(queries.c.id, queries.c.step).where(queries.c.status == "open")
+
 # labeler_id, query_ids: a query whose lease ran out is still one's own until somebody else takes it
 HELD = (
     sa.select(queries.c.id)
