@@ -22,6 +22,9 @@ from pairplay.types import ANSWERS, Answer, FloatArray, Picture, UserError
 
 # L segment length
 
+HUMAN = "human"
+"""The name of the person among the teachers: no function, but somebody at the page."""
+
 TEACHERS = {
     name: f"pairplay.teachers.synthetic:{name}"
     for name in ("oracle", "mistake", "noisy", "skip", "equal", "myopic", "random")
@@ -89,7 +92,9 @@ def load_teacher(name: str) -> Teacher:
     target = TEACHERS[head] if head in TEACHERS and (options or not colon) else name
     module_name, _, attribute = target.partition(":")
     if not (module_name and attribute.isidentifier()):
-        raise UserError(f"{unknown('teacher', head or name, TEACHERS)}. Your own is named pkg.module:function")
+        raise UserError(
+            f"{unknown('teacher', head or name, (*TEACHERS, HUMAN))}. Your own is named pkg.module:function"
+        )
     found = _find(_import(module_name), attribute)
     if options:
         found = partial(found, **options)

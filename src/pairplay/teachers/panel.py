@@ -11,11 +11,9 @@ from pairplay.labels.store import LabelStore
 from pairplay.seeding import rng
 from pairplay.teachers.answering import answer_pending
 from pairplay.teachers.availability import answerable, check
-from pairplay.teachers.base import Teacher, load_teacher
+from pairplay.teachers.base import HUMAN, Teacher, load_teacher
 from pairplay.teachers.context import TeacherContext
 from pairplay.types import EnvSpec, UserError
-
-HUMAN = "human"
 
 
 def parse_teachers(names: str) -> tuple[bool, tuple[str, ...]]:
