@@ -177,7 +177,7 @@ class TeacherConfig:
     """Agent steps from one absence to the next; 0 is always there."""
     absent_for: int = 0
     """Agent steps that each absence lasts."""
-    share: float = 1.0
+    share: float = 0.5
     """Beside a person: the share of queries that synthetic teachers take from the queue."""
 
 

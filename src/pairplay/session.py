@@ -23,7 +23,7 @@ from pairplay.labels.store import LabelStore
 from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
-from pairplay.teachers.base import load_teacher
+from pairplay.teachers.panel import check_teachers, parse_teachers
 from pairplay.trainer import Snapshot, Trainer
 from pairplay.types import UserError
 from pairplay.web.server import LabelServer, start_server
@@ -34,8 +34,8 @@ LINE_EVERY_S = 15.0
 
 def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bool) -> int:
     """Begin a new run. Returns the exit code."""
-    if config.reward == "learned" and config.teacher != "human":
-        load_teacher(config.teacher)  # a mistyped name must not leave a run directory behind
+    if config.reward == "learned":
+        check_teachers(config)  # a mistyped name must not leave a run directory behind
     find_registration(config.env_id)
     for option, value, least in (
         ("--total-timesteps", config.total_timesteps, 1),
@@ -86,9 +86,9 @@ def _program() -> str:
 def _label_server(
     config: TrainConfig, run: RunDir, port: int, console: Console, *, open_page: bool
 ) -> Iterator[LabelServer | None]:
-    """The label server beside the trainer, when a person teaches."""
+    """The label server beside the trainer, when a person teaches, alone or beside synthetic teachers."""
     LabelStore.open(run.labels_db).close()  # made once, before two processes want it
-    if config.reward == "env" or config.teacher != "human":
+    if config.reward == "env" or not parse_teachers(config.teacher)[0]:
         yield None
         return
     server = start_server(run, port)
@@ -124,6 +124,7 @@ class _Watch:
 
     def __init__(self, config: TrainConfig, run: RunDir, server: LabelServer | None, console: Console) -> None:
         self.config = config
+        self.human = config.reward == "learned" and parse_teachers(config.teacher)[0]
         self.run = run
         self.server = server
         self.console = console
@@ -166,10 +167,10 @@ class _Watch:
         parts = [f"{metrics.get('time/fps') or 0:,.0f} steps/s"]
         if self.config.reward == "learned":
             parts.append(f"{counts.answered}/{self.config.labels} answers")
-            if snapshot.phase == "exploring" and self.config.teacher == "human":
+            if snapshot.phase == "exploring" and self.human:
                 needed = (self.config.queries.min_answers or FIRST_ANSWERS) - counts.answered
                 parts.append(f"learning starts after {max(needed, 0)} more" if needed > 0 else "learning starts")
-            elif counts.pending and self.config.teacher == "human":
+            elif counts.pending and self.human:
                 parts.append(f"{counts.pending} waiting")
         for name, label in (("rollout/ep_rew_mean", "true"), ("rollout/ep_rew_pred_mean", "predicted")):
             value = metrics.get(name)

@@ -12,8 +12,10 @@ from pairplay.packing import segment_id
 from pairplay.run.clips import encode, save_clip
 from pairplay.teachers.answering import LEASED_AT_ONCE, answer_pending
 from pairplay.teachers.base import Exhibit, Teacher, load_teacher
+from pairplay.teachers.context import TeacherContext
 from pairplay.types import Answer, EnvSpec, Footage, Query, Segment
 
+CONTEXT = TeacherContext(12.0, 34.0)
 SPEC = EnvSpec("Env-v0", (1,), 1, 2, (), (), 15.0)
 
 
@@ -37,15 +39,16 @@ def publish(store: LabelStore, clips: Path, pairs: list[tuple[int, int]]) -> Non
         store.add_query(query, left_clip=names[0], right_clip=names[1], step=0)
 
 
-def work(store: LabelStore, teacher: Teacher, clips: Path, *, limit: int | None = None, seed: int = 0) -> int:
+def work(store: LabelStore, teacher: Teacher, clips: Path, *, only: list[int] | None = None, seed: int = 0) -> int:
     return answer_pending(
         store,
         teacher,
+        query_ids=store.open_steps() if only is None else only,
         labeler_id=store.labeler("test", "synthetic"),
         clips_dir=clips,
         spec=SPEC,
-        rng=np.random.default_rng(seed),
-        limit=limit,
+        seed=seed,
+        context=CONTEXT,
     )
 
 
@@ -69,12 +72,21 @@ def test_nothing_pending(store: LabelStore, tmp_path: Path) -> None:
     assert work(store, load_teacher("oracle"), tmp_path) == 0
 
 
-@pytest.mark.parametrize("limit", [0, 1, LEASED_AT_ONCE, LEASED_AT_ONCE + 1])
-def test_the_limit_is_kept_and_nothing_stays_leased(store: LabelStore, tmp_path: Path, limit: int) -> None:
+@pytest.mark.parametrize("wanted", [0, 1, LEASED_AT_ONCE, LEASED_AT_ONCE + 1])
+def test_only_what_is_named_is_leased_and_nothing_stays_so(store: LabelStore, tmp_path: Path, wanted: int) -> None:
     publish(store, tmp_path, [(i, i + 1) for i in range(LEASED_AT_ONCE + 2)])
-    assert work(store, load_teacher("oracle"), tmp_path, limit=limit) == limit
+    only = sorted(store.open_steps())[:wanted]
+    assert work(store, load_teacher("oracle"), tmp_path, only=only) == wanted
+    assert [preference.query_id for preference in store.preferences()] == only
     counts = store.counts()
-    assert (counts.answered, counts.leased, counts.pending) == (limit, 0, LEASED_AT_ONCE + 2 - limit)
+    assert (counts.answered, counts.leased, counts.pending) == (wanted, 0, LEASED_AT_ONCE + 2 - wanted)
+
+
+def test_what_another_holds_is_left_to_them(store: LabelStore, tmp_path: Path) -> None:
+    publish(store, tmp_path, [(i, i + 1) for i in range(3)])
+    (held,) = store.lease(store.labeler("Ada", "human"))
+    assert work(store, load_teacher("oracle"), tmp_path) == 2
+    assert list(store.open_steps()) == [held.id]
 
 
 def test_skips_are_answers_too(store: LabelStore, tmp_path: Path) -> None:
@@ -98,6 +110,7 @@ def test_the_teacher_is_shown_what_a_person_would_see(store: LabelStore, tmp_pat
     assert abs(float(right.pictures.mean()) - 90) < 3
     assert (left.env_id, left.clip_fps) == ("Env-v0", 15.0)
     assert right.env_reward.tolist() == [2.0, 2.0]
+    assert left.context == right.context == CONTEXT
 
 
 def test_a_teacher_that_fails_holds_nothing(store: LabelStore, tmp_path: Path) -> None:
@@ -123,21 +136,31 @@ def test_somebody_quicker_is_no_failure(store: LabelStore, tmp_path: Path) -> No
 
     def slow(left: Exhibit, right: Exhibit, rng: np.random.Generator) -> Answer:
         if store.counts().answered == 0:
-            (first, *_) = store.lease(mine, limit=1)
-            store.release(mine, [first.id])
-            store.answer(other, first.id, "right", client_uuid="ada-1")
+            first = min(store.open_steps())
+            store.release(mine, [first])
+            store.answer(other, first, "right", client_uuid="ada-1")
         return "left"
 
     assert work(store, slow, tmp_path) == 1
     assert sorted((p.labeler, p.answer) for p in store.preferences()) == [("Ada", "right"), ("test", "left")]
 
 
-def test_the_same_generator_gives_the_same_answers(tmp_path: Path) -> None:
+def test_neither_order_nor_restart_changes_an_answer(tmp_path: Path) -> None:
+    """Each answer is a function of the seed and the query's id, in one sweep, one by one from the end, or reopened."""
     runs = []
-    for name in ("a", "b"):
+    for name in ("sweep", "backwards", "reopened"):
         with LabelStore.open(tmp_path / f"{name}.db") as store:
             publish(store, tmp_path, [(i, i + 1) for i in range(20)])
+            if name == "sweep":
+                work(store, load_teacher("random"), tmp_path, seed=3)
+            if name == "backwards":
+                for query_id in sorted(store.open_steps(), reverse=True):
+                    work(store, load_teacher("random"), tmp_path, only=[query_id], seed=3)
+            if name == "reopened":
+                work(store, load_teacher("random"), tmp_path, only=sorted(store.open_steps())[5:9], seed=3)
+        with LabelStore.open(tmp_path / f"{name}.db") as store:
             work(store, load_teacher("random"), tmp_path, seed=3)
             runs.append([preference.answer for preference in store.preferences()])
-    assert runs[0] == runs[1]
+    assert runs[0] == runs[1] == runs[2]
+    assert len(runs[0]) == 20
     assert set(runs[0]) == {"left", "right"}

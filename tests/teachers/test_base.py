@@ -2,13 +2,15 @@
 
 import sys
 from collections.abc import Iterator
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pairplay.run.clips import encode, save_clip
-from pairplay.teachers.base import TEACHERS, Exhibit, load_teacher
+from pairplay.teachers import synthetic
+from pairplay.teachers.base import OPTIONS, TEACHERS, Exhibit, load_teacher
 from pairplay.types import Answer, UserError
 
 OWN = """
@@ -85,6 +87,53 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 def test_half_a_name(name: str) -> None:
     with pytest.raises(UserError, match="unknown teacher"):
         load_teacher(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("oracle:0.2", "oracle takes no number; write oracle"),
+        ("random:1", "random takes no number; write random"),
+        ("mistake:2", r"rate must be a number from 0 to 1, such as mistake:0\.1"),
+        ("mistake:-0.1", "rate must be a number from 0 to 1"),
+        ("mistake:", "rate must be a number from 0 to 1"),
+        ("mistake:nan", "rate must be a number from 0 to 1"),
+        ("mistake:0.1.2", "rate must be a number from 0 to 1"),
+        ("noisy:inf", "beta must be a number, 0 or more, such as noisy:1"),
+        ("skip:1.5", r"share must be a number from 0 to 1, such as skip:0\.1"),
+        ("equal:1.5", "share must be"),
+        ("myopic:1.1", r"gamma must be a number from 0 to 1, such as myopic:0\.9"),
+        ("mistake:often", r"The teacher mistake takes a number from 0 to 1, such as mistake:0\.1"),
+        ("mistak:0.2", r"unknown teacher 'mistak'\. Did you mean 'mistake'"),
+    ],
+)
+def test_a_number_that_is_none(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_teacher(name)
+
+
+def test_the_number_after_a_name_replaces_the_usual_one(tmp_path: Path) -> None:
+    better, worse = film(tmp_path, 2), film(tmp_path, 1)
+    assert ask("mistake:1", better, worse) == "right"
+    assert ask("mistake:0", better, worse) == "left"
+
+
+def test_the_usual_numbers_are_those_of_the_teachers() -> None:
+    for name, option in OPTIONS.items():
+        parameter = signature(getattr(synthetic, name)).parameters[option.keyword]
+        assert parameter.default == option.usual
+
+
+def test_a_module_of_the_users_may_be_named_like_a_teacher(tmp_path: Path) -> None:
+    (tmp_path / "mistake.py").write_text(OWN)
+    path = list(sys.path)
+    exhibit = film(tmp_path, 0)
+    try:
+        with pytest.raises(UserError, match="answered 'the left one'"):
+            ask("mistake:wordy", exhibit, exhibit)
+    finally:
+        sys.path[:] = path
+        sys.modules.pop("mistake", None)
 
 
 def test_a_missing_module_suggests_a_file_of_the_directory(own: str) -> None:

@@ -99,6 +99,11 @@ LEASABLE = (
 STALE = (queries.c.status == "open") & (queries.c.step < sa.bindparam("before_step", type_=sa.BigInteger))
 STALE &= queries.c.leased_by.is_(None) | (queries.c.lease_expires_at <= _now)
 
+# also query_ids: no others
+LEASABLE_AMONG = LEASABLE.where(queries.c.id.in_(_queries))
+
+OPEN_STEPS = sa.select(queries.c.id, queries.c.step).where(queries.c.status == "open")
+
 # labeler_id, query_ids: a query whose lease ran out is still one's own until somebody else takes it
 HELD = (
     sa.select(queries.c.id)

@@ -182,16 +182,26 @@ class LabelStore:
             self._db.insert_new(connection, labelers, row)
             return int(connection.execute(sa.select(labelers.c.id).where(is_it)).scalar_one())
 
-    def lease(self, labeler_id: int, *, limit: int = 1, lease_s: float = LEASE_S) -> list[LeasedQuery]:
-        """Up to `limit` open queries that are this labeler's alone until the lease expires.
+    def open_steps(self) -> dict[int, int]:
+        """The agent step at which each query was asked that is still open, by its id; leased ones included."""
+        with self._db.read() as connection:
+            return {row.id: row.step for row in connection.execute(selects.OPEN_STEPS)}
+
+    def lease(
+        self, labeler_id: int, *, limit: int = 1, lease_s: float = LEASE_S, only: Collection[int] | None = None
+    ) -> list[LeasedQuery]:
+        """Up to `limit` open queries (of those in `only`, if given), this labeler's alone until the lease expires.
 
         First those it holds already, in the order it got them and renewed, then the newest free ones: asking again
         after a reload gives the same queries. Nobody else can get one of them meanwhile.
         """
         with self._db.write() as connection:
             now = self._now(connection)
-            wanted = {"labeler_id": labeler_id, "now": now, "limit": limit}
-            ids = connection.execute(selects.LEASABLE, wanted).scalars().all()
+            wanted: dict[str, Any] = {"labeler_id": labeler_id, "now": now, "limit": limit}
+            if only is None:
+                ids = connection.execute(selects.LEASABLE, wanted).scalars().all()
+            else:
+                ids = connection.execute(selects.LEASABLE_AMONG, wanted | {"query_ids": list(only)}).scalars().all()
             self._hold(connection, ids, labeler_id, now, lease_s)
             return self._leased(connection, ids)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-import numpy as np
-
 from pairplay.labels.store import Conflict, LabelStore, LeasedQuery
+from pairplay.seeding import rng
 from pairplay.teachers.base import Exhibit, Teacher
+from pairplay.teachers.context import TeacherContext
 from pairplay.types import EnvSpec
 
 LEASED_AT_ONCE = 8
@@ -19,26 +20,27 @@ def answer_pending(
     store: LabelStore,
     teacher: Teacher,
     *,
+    query_ids: Collection[int],
     labeler_id: int,
     clips_dir: Path,
     spec: EnvSpec,
-    rng: np.random.Generator,
-    limit: int | None = None,
+    seed: int,
+    context: TeacherContext = TeacherContext(),  # noqa: B008 - frozen
 ) -> int:
-    """Lease and answer until nothing is pending, or `limit` queries are answered; how many were.
+    """Lease and answer those of `query_ids` that are open and nobody else's; how many were answered.
 
-    The same store, teacher and generator give the same answers. If the teacher raises, what it holds is released.
+    No other query is leased. Each answer draws from a generator of its own, a function of `seed` and the query's id,
+    so neither order nor delay nor a restart changes it. If the teacher raises, what it holds is released.
     """
+    wanted = sorted(query_ids)
     answered = 0
-    while limit is None or answered < limit:
-        room = LEASED_AT_ONCE if limit is None else min(LEASED_AT_ONCE, limit - answered)
-        held = store.lease(labeler_id, limit=room)
-        if not held:
-            break
+    for first in range(0, len(wanted), LEASED_AT_ONCE):
+        batch = wanted[first : first + LEASED_AT_ONCE]
+        held = store.lease(labeler_id, limit=len(batch), only=batch)
         open_ids = [query.id for query in held]
         try:
             for query in held:
-                answered += _answer(store, teacher, query, labeler_id, clips_dir, spec, rng)
+                answered += _answer(store, teacher, query, labeler_id, clips_dir, spec, seed, context)
                 open_ids.remove(query.id)
         finally:
             if open_ids:
@@ -53,8 +55,10 @@ def _answer(
     labeler_id: int,
     clips_dir: Path,
     spec: EnvSpec,
-    rng: np.random.Generator,
+    seed: int,
+    context: TeacherContext,
 ) -> bool:
+    # The true times: a made-up time of reflection would pass for a measurement.
     shown_at = datetime.now(UTC)
     left, right = (
         Exhibit(
@@ -63,10 +67,11 @@ def _answer(
             clip_fps=spec.clip_fps,
             env_id=spec.env_id,
             env_reward=store.audit_rewards(segment_id),
+            context=context,
         )
         for segment_id, clip in ((query.left_id, query.left_clip), (query.right_id, query.right_clip))
     )
-    answer = teacher(left, right, rng)
+    answer = teacher(left, right, rng(seed, "teacher", query.id))
     try:
         # A uuid names one act, not one query: a resumed run answers anew what was not on the disk.
         store.answer(
