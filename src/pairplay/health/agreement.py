@@ -149,7 +149,8 @@ def out_of_bag(p_ED: Array, held_ED: BoolArray) -> Floats:
     held = np.asarray(held_ED, np.bool_)
     sums = np.where(held, np.asarray(p_ED, np.float64), 0.0).sum(0)
     count = held.sum(0)
-    return np.divide(sums, count, out=np.full(sums.shape, np.nan), where=count > 0)
+    mean: Floats = np.divide(sums, count, out=np.full(sums.shape, np.nan), where=count > 0)
+    return mean
 
 
 def correlation(x: Array, y: Array) -> Correlation:
