@@ -92,6 +92,18 @@ class PlayCommand:
 
 
 @dataclass(frozen=True)
+class InspectCommand:
+    """See what the reward model has learnt: a page of its best and worst clips, its accuracy and its mistakes."""
+
+    run: Positional[Path]
+    """The run directory, or `latest`."""
+    out: Path | None = None
+    """Write the page here; inspect.html in the run directory unless given."""
+    open: bool = False
+    """Open the page in the browser."""
+
+
+@dataclass(frozen=True)
 class CompareCommand:
     """Draw the learning curves of several runs beside one another."""
 
@@ -188,6 +200,27 @@ def _play(argv: Sequence[str]) -> int:
     return 0
 
 
+def _inspect(argv: Sequence[str]) -> int:
+    options = _parse(InspectCommand, argv, "inspect")
+    from pairplay.report.inspect import inspect
+    from pairplay.run.layout import RunDir
+
+    result = inspect(RunDir.open(options.run), options.out)
+    console = Console(highlight=False, soft_wrap=True)
+    for name, reason in result.rejected:
+        console.print(f"Checkpoint {name} is damaged ({reason}): asking an older one", style="yellow", markup=False)
+    for line in result.lines:
+        console.print(line, markup=False)
+    for alarm in result.alarms:
+        console.print(f"Alarm since step {alarm.since_step:,}: {alarm.message}", style="yellow", markup=False)
+    console.print(f"Wrote {result.html}", markup=False)
+    if options.open:
+        import webbrowser
+
+        webbrowser.open(result.html.resolve().as_uri())
+    return 0
+
+
 def _compare(argv: Sequence[str]) -> int:
     options = _parse(CompareCommand, argv, "compare")
     from pairplay.report.compare import compare
@@ -231,6 +264,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "resume": (_resume, "go on with a run that was stopped"),
     "label": (_label, "serve the labelling page of a run"),
     "play": (_play, "film what the agent has learnt"),
+    "inspect": (_inspect, "see what the reward model has learnt"),
     "compare": (_compare, "draw the curves of several runs"),
     "export": (_export, "write the answers and clips as a data set"),
     "doctor": (_doctor, "check this machine"),

@@ -21,15 +21,15 @@ from pairplay.report.curves import Curve
 # Okabe and Ito's colours, which stay apart for colour-blind eyes; the palest two left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#000000")
 _DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.5)))
-_INK, _QUIET, _GRID = "#1c1e21", "#6b7075", "#e6e8ea"
+_INK, QUIET, _GRID = "#1c1e21", "#6b7075", "#e6e8ea"
 _NAME_WIDTH = 24
 _HALO = withStroke(linewidth=3, foreground="white")
 _CAPTION = "Pale: single runs. Strong: their mean. Shade: 95 % interval of the mean (Student's t over seeds)."
-_STYLE = {
+STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so the picture is the same everywhere
     "font.size": 10,
     "text.color": _INK,
-    "axes.labelcolor": _QUIET,
+    "axes.labelcolor": QUIET,
     "axes.edgecolor": "#b9bdc1",
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
@@ -44,8 +44,8 @@ _STYLE = {
     "axes.axisbelow": True,
     "grid.color": _GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
     "ytick.major.size": 0,
     "lines.solid_capstyle": "round",
 }
@@ -74,7 +74,7 @@ def draw(title: str, labels: Sequence[str], panels: Sequence[Panel]) -> Figure:
         for i, label in enumerate(labels)
     }
     names = {label: label + _runs(label, panels) for label in labels}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         widths = [1.45, *([1.0] * (len(panels) - 1))]
         figure = Figure(figsize=(4.1 * sum(widths), 4.5), dpi=200)
         figure.set_layout_engine(ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08, wspace=0.02))
@@ -95,7 +95,7 @@ def draw(title: str, labels: Sequence[str], panels: Sequence[Panel]) -> Figure:
                 title=_CAPTION if several else None, title_fontsize=8.5, alignment="left",
             )  # fmt: skip
         elif several:
-            figure.supxlabel(_CAPTION, x=0.012, ha="left", fontsize=8.5, color=_QUIET)
+            figure.supxlabel(_CAPTION, x=0.012, ha="left", fontsize=8.5, color=QUIET)
     return figure
 
 
@@ -127,10 +127,10 @@ def _draw_panel(ax: Any, panel: Panel, looks: Mapping[str, dict[str, Any]]) -> N
     ax.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
     for name, value in panel.references:
-        ax.axhline(value, color=_QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
+        ax.axhline(value, color=QUIET, linewidth=1, linestyle=(0, (4, 3)), zorder=1.5)
         ax.annotate(
             f"{name}: {value:,g}", (0.015, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
-            textcoords="offset points", color=_QUIET, fontsize=8.5, zorder=5, path_effects=[_HALO],
+            textcoords="offset points", color=QUIET, fontsize=8.5, zorder=5, path_effects=[_HALO],
         )  # fmt: skip
     style = "steps-post" if panel.counts else "default"
     for label, curve in panel.curves.items():
@@ -146,7 +146,7 @@ def _draw_panel(ax: Any, panel: Panel, looks: Mapping[str, dict[str, Any]]) -> N
         _limit(ax, panel)
     else:
         ax.set_yticks([])
-        ax.text(0.5, 0.5, "nothing recorded yet", transform=ax.transAxes, ha="center", color=_QUIET)
+        ax.text(0.5, 0.5, "nothing recorded yet", transform=ax.transAxes, ha="center", color=QUIET)
 
 
 def _limit(ax: Any, panel: Panel) -> None:

@@ -1,4 +1,4 @@
-"""The comparison as one page that needs nothing but itself: no script, no network, no other file."""
+"""Pages that need nothing but themselves: no script, no network, no other file. Here too, the comparison of runs."""
 
 from __future__ import annotations
 
@@ -46,21 +46,28 @@ class SettingSummary:
     commands: tuple[str, ...]
 
 
+def document(title: str, body: str, style: str = "") -> str:
+    """A whole page around `body`. `title` is escaped; `body` and `style` go in as they are."""
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{escape(title)}</title>
+<style>{_STYLE}{style}</style>
+{body}
+</html>
+"""
+
+
 def page(env_id: str, figure_svg: str, settings: Sequence[SettingSummary], notes: Sequence[str]) -> str:
     """The whole page. `figure_svg` goes in as it is; everything else is escaped."""
-    title = f"Pairplay on {escape(env_id)}"
+    title = f"Pairplay on {env_id}"
     head = "".join(f"<th scope=col>{name}</th>" for name in ("Setting", "Seeds", "Agent steps", *_COLUMNS))
     rows = "\n".join(_row(setting, COLOURS[i % len(COLOURS)]) for i, setting in enumerate(settings))
     runs = sum(len(setting.seeds) for setting in settings)
     counts = f"{_count(runs, 'run')} in {_count(len(settings), 'setting')}"
     commands = "\n".join(escape(command) for setting in settings for command in setting.commands)
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>{title}</title>
-<style>{_STYLE}</style>
-<h1>{title}</h1>
+    body = f"""<h1>{escape(title)}</h1>
 <p class="quiet">{counts}. Pairplay {__version__}.</p>
 {figure_svg}
 <h2>At the end</h2>
@@ -71,9 +78,8 @@ def page(env_id: str, figure_svg: str, settings: Sequence[SettingSummary], notes
 <ul class="quiet">{"".join(f"<li>{escape(note)}</li>" for note in notes)}</ul>
 {_differences(settings)}
 <h2>The same again</h2>
-<pre>{commands}</pre>
-</html>
-"""
+<pre>{commands}</pre>"""
+    return document(title, body)
 
 
 _COLUMNS = ("Accumulated true reward", "Episode return", "Answers", "Wall-clock")

@@ -41,6 +41,10 @@ class RunDir:
         return self.path / "metrics.jsonl"
 
     @property
+    def predictions_jsonl(self) -> Path:
+        return self.path / "predictions.jsonl"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

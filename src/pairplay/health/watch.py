@@ -1,0 +1,250 @@
+"""Watch over one run: predict each answer before it is learnt, measure, and hold the alarms. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from pairplay.health.agreement import RECENT, Agreement, Interval, agreement, calibration, correlation, out_of_bag
+from pairplay.health.alarms import Alarms, Vitals
+from pairplay.labels.records import AnswerRow
+from pairplay.run.predictions import Prediction, PredictionLog
+from pairplay.types import BoolArray, Comparison, FloatArray, Rollout, Segment
+
+# T steps, N environments, L segment length, E ensemble members, D comparisons, P pieces of a rollout
+
+Metrics = dict[str, float | None]
+
+EARLIER = 200
+"""Answers that the moving window is compared with, and those that decide whether anything was learnt."""
+MEASURE_EVERY = 4
+"""Iterations between two measurements on labelled clips: each costs about as much as a fit."""
+MEASURED = 96
+"""Comparisons in one such measurement, spread evenly over all of them."""
+
+
+class Estimate(Protocol):
+    """Rewards and how far the members disagree about them, in the unit that the policy is paid in."""
+
+    @property
+    def mean(self) -> FloatArray: ...
+
+    @property
+    def std(self) -> FloatArray: ...
+
+
+class Model(Protocol):
+    """What the watch asks of a reward model. Nothing of it may change by being asked."""
+
+    def probabilities(self, comparisons: Sequence[Comparison]) -> FloatArray:
+        """`[E, D]` each member's P[left]."""
+        ...
+
+    def segment_rewards(self, segments: Sequence[Segment]) -> Sequence[Estimate]:
+        """`[L]` each, for every segment."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """The last measurement on labelled clips."""
+
+    held_out: Agreement
+    low: float
+    """The 1 % and 99 % points of the rewards on labelled segments."""
+    high: float
+    spread: float
+    """Mean ensemble spread there."""
+
+
+class Watch:
+    """Called once an iteration, after the rollout was relabelled and before the model is fitted."""
+
+    def __init__(
+        self,
+        log: PredictionLog,
+        *,
+        held_out: Callable[[Sequence[Comparison]], BoolArray],
+        target_std: float,
+        piece: int,
+    ) -> None:
+        """`held_out` gives `[E, D]`: which member never trains on which comparison. `target_std` is the spread that
+        rewards are scaled to. `piece` is how many steps of a rollout make one point of the correlation."""
+        self.log = log
+        self.alarms = Alarms()
+        self._held_out = held_out
+        self._target_std = target_std
+        self._piece = piece
+        self._looks = 0
+        self._labelled: _Labelled | None = None
+
+    def predict(
+        self,
+        model: Model,
+        comparisons: Sequence[Comparison],
+        answers: Callable[[], Iterable[AnswerRow]],
+        *,
+        step: int,
+        trained: bool,
+    ) -> None:
+        """Record what the model expects of the answers it has not met. `trained` says whether it has met any.
+
+        `answers` is asked only if there are such.
+        """
+        new = [comparison for comparison in comparisons if comparison.key not in self.log]
+        if not new:
+            return
+        rows = {row.query_id: row for row in answers() if row.live}
+        before = len(self.log) if trained else 0
+        p_ED = model.probabilities(new)
+        self.log.write(
+            Prediction(
+                query_id=comparison.key,
+                step=step,
+                strategy=row.strategy,
+                labeler=row.labeler,
+                kind=row.kind,
+                answer=row.answer,
+                mu=comparison.mu,
+                p=tuple(float(p) for p in p_E),
+                answers_before=before,
+            )
+            # An answer may have been withdrawn since the comparisons were read: it is predicted when it comes back.
+            for comparison, p_E in zip(new, p_ED.T, strict=True)
+            if (row := rows.get(comparison.key)) is not None and row.mu == comparison.mu
+        )
+
+    def look(
+        self,
+        model: Model,
+        comparisons: Sequence[Comparison],
+        estimate: Estimate,
+        rollout: Rollout,
+        *,
+        step: int,
+        predicted_return: float | None,
+    ) -> Metrics:
+        """Measure, decide on alarms, and give the figures of this iteration. `estimate` is the relabelled rollout.
+
+        Reads `rollout.env_reward` for `watch/return_correlation`, and tells nobody who learns.
+        """
+        measured = bool(comparisons) and (self._labelled is None or self._looks % MEASURE_EVERY == 0)
+        if measured:
+            self._labelled = self._measure(model, comparisons)
+        self._looks += 1
+        labelled, reward = self._labelled, estimate.mean
+        outside = None if labelled is None else float(((reward < labelled.low) | (reward > labelled.high)).mean())
+        spread = float(estimate.std.mean())
+        known = informed(self.log.predictions)
+        same = [prediction for prediction in known if prediction.strategy == known[-1].strategy]
+        recent = agree(known[-RECENT:])
+        self.alarms.look(
+            Vitals(
+                step=step,
+                predicted_return=predicted_return,
+                recent=agree(same[-RECENT:]),
+                earlier=agree(same[-RECENT - EARLIER : -RECENT]),
+                prequential=agree(known[-EARLIER:]),
+                held_out=labelled.held_out if labelled else None,
+                outside_share=outside,
+                reward_std=float(reward.std()) / self._target_std,
+                spread=spread / self._target_std if self._several_members(known) else None,
+            )
+        )
+        predicted, true = (pieces(of, self._piece) for of in (reward, rollout.env_reward))
+        p, mu = predictions_and_answers(known[-EARLIER:])
+        return (
+            no_metrics()
+            | _named("prequential", recent)
+            | (_named("held_out", labelled.held_out) if labelled and measured else {})
+            | {
+                "watch/calibration_error": calibration(p, mu).error,
+                "watch/return_correlation": correlation(predicted, true).spearman,
+                "watch/outside_labelled_range": outside,
+                "watch/spread_ratio": spread / labelled.spread if labelled and labelled.spread > 0 else None,
+            }
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON. The predictions have a file of their own."""
+        labelled = None if self._labelled is None else asdict(self._labelled)
+        return {"alarms": self.alarms.state(), "looks": self._looks, "labelled": labelled}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        self.alarms.load(state["alarms"])
+        self._looks = int(state["looks"])
+        self._labelled = None
+        if (saved := state["labelled"]) is not None:
+            held = saved["held_out"]
+            of = Agreement(**held | {"accuracy": Interval(*held["accuracy"])})
+            self._labelled = _Labelled(of, saved["low"], saved["high"], saved["spread"])
+
+    def close(self) -> None:
+        self.log.close()
+
+    def _measure(self, model: Model, comparisons: Sequence[Comparison]) -> _Labelled:
+        chosen = evenly(comparisons, MEASURED)
+        p_D = out_of_bag(model.probabilities(chosen), self._held_out(chosen))
+        known = ~np.isnan(p_D)
+        mu_D = np.array([comparison.mu for comparison in chosen])
+        segments = {side.id: side for comparison in chosen for side in (comparison.left, comparison.right)}
+        estimates = model.segment_rewards(list(segments.values()))
+        rewards = np.concatenate([estimate.mean for estimate in estimates])
+        low, high = np.quantile(rewards, (0.01, 0.99))
+        spread = float(np.concatenate([estimate.std for estimate in estimates]).mean())
+        return _Labelled(agreement(p_D[known], mu_D[known]), float(low), float(high), spread)
+
+    @staticmethod
+    def _several_members(known: Sequence[Prediction]) -> bool:
+        return bool(known) and len(known[-1].p) > 1
+
+
+def no_metrics() -> Metrics:
+    """Every name with nothing measured: what an iteration records before the model has learnt anything."""
+    nothing = Agreement(0, Interval(None, None, None), None, 0, None)
+    names = ("calibration_error", "return_correlation", "outside_labelled_range", "spread_ratio")
+    return _named("prequential", nothing) | _named("held_out", nothing) | {f"watch/{name}": None for name in names}
+
+
+def informed(predictions: Iterable[Prediction]) -> list[Prediction]:
+    """Those of a model that had learnt something: what it says before that is noise, and right half of the time."""
+    return [prediction for prediction in predictions if prediction.answers_before > 0]
+
+
+def predictions_and_answers(predictions: Sequence[Prediction]) -> tuple[FloatArray, FloatArray]:
+    """P[left] averaged over the members, and μ; `[D]` each."""
+    p_D = np.array([np.mean(prediction.p) for prediction in predictions], np.float32)
+    return p_D, np.array([prediction.mu for prediction in predictions], np.float32)
+
+
+def agree(predictions: Sequence[Prediction]) -> Agreement:
+    """How these fared."""
+    return agreement(*predictions_and_answers(predictions))
+
+
+def pieces(reward_TN: FloatArray, length: int) -> FloatArray:
+    """`[P]` sums over whole pieces of `length` steps (or of a rollout that is shorter), what is left over left out."""
+    length = min(length, len(reward_TN))
+    whole = len(reward_TN) // length * length
+    sums: FloatArray = reward_TN[:whole].reshape(-1, length, reward_TN.shape[1]).sum(1).ravel()
+    return sums
+
+
+def evenly(comparisons: Sequence[Comparison], most: int) -> list[Comparison]:
+    """At most `most`, from the first to the last: labels of all ages, and the same ones whenever asked."""
+    if len(comparisons) <= most:
+        return list(comparisons)
+    return [comparisons[i] for i in np.linspace(0, len(comparisons) - 1, most).round().astype(int)]
+
+
+def _named(name: str, of: Agreement) -> Metrics:
+    return {
+        f"watch/{name}_accuracy": of.accuracy.value,
+        f"watch/{name}_accuracy_low": of.accuracy.low,
+        f"watch/{name}_accuracy_high": of.accuracy.high,
+        f"watch/{name}_loss": of.loss,
+    }
