@@ -10,6 +10,8 @@ export PYTHON TORCH_INDEX CHROMIUM
 BIN := .venv/bin
 # Newer than what it was made from: then there is nothing to install.
 READY := .venv/.ready
+# The same for what only the benchmarks need.
+STATISTICS := .venv/.bench
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test check format bench clean
@@ -43,11 +45,16 @@ format: $(READY)  ## Put the code into its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(READY)  ## Run the benchmarks; each says what it measured and on what
-	@set -e; for script in benchmarks/*.py; do \
-		test -e "$$script" || { echo "There are no benchmarks yet."; exit 0; }; \
-		echo "== $$script"; $(BIN)/python "$$script" $(ARGS); \
-	done
+# rliable and what it needs: only for the statistics of benchmarks, so not part of the set-up.
+$(STATISTICS): $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
+		--constraint constraints.txt --editable '.[bench]'
+	@touch $@
+
+bench: $(READY) $(STATISTICS)  ## Run the short benchmark, an hour; names the long ones
+	@$(BIN)/python benchmarks/enduro_quick.py $(ARGS)
+	@printf '\nLonger ones, each of which goes on where it was interrupted (benchmarks/README.md):\n'
+	@printf '  $(BIN)/python benchmarks/%s.py --jobs 2\n' enduro_long mujoco_tasks ablations teachers imitation_peer
 
 clean:  ## Remove the virtual environment and all caches; runs/ stays
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -162,18 +162,27 @@ def test_pins_cover_everything_that_gets_installed() -> None:
         queue.extend(installed_needs(requirement))
 
 
+def declared_beside(path: Path) -> list[Requirement]:
+    """What a program that runs in an environment of its own names in `<program>.txt` beside it."""
+    own = path.with_suffix(".txt")
+    lines = own.read_text().splitlines() if path in PROGRAMS and own.exists() else []
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
 def test_every_import_is_declared() -> None:
     """Nothing is there only because something else happens to need it."""
-    names = {canonicalize_name(requirement.name) for requirement in declared()}
     providers = metadata.packages_distributions()
     for path in [*PROGRAMS, *sorted((ROOT / "tests").rglob("*.py"))]:
+        beside = {file.stem for file in path.parent.glob("*.py")} if path not in MODULES else set[str]()
+        names = {canonicalize_name(requirement.name) for requirement in [*declared(), *declared_beside(path)]}
         for node in ast.walk(ast.parse(path.read_text())):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
             for module in (
-                {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"pairplay", "tests"}
+                {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"pairplay", "tests", *beside}
             ):
-                found = {canonicalize_name(distribution) for distribution in providers.get(module, [])}
+                # Without an optional extra nobody provides its module; then it goes by its own name.
+                found = {canonicalize_name(distribution) for distribution in providers.get(module, [module])}
                 assert found & names, f"{name(path)} imports {module}, which pyproject.toml does not name"
 
 

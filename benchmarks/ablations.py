@@ -1,0 +1,79 @@
+"""Claim: each item of the recipe earns its place: what is lost when one is left out?
+
+    .venv/bin/python benchmarks/ablations.py --jobs 2
+
+Two tasks, three seeds, 200,000 steps, 350 answers of the oracle, the recipe and 15 changes to it: 96 runs; see
+benchmarks/README.md for times measured. Also: --only one-member, --seeds, --hours, --list, --report-only. Goes on where
+it was interrupted; writes `benchmarks/ablations_<hardware>_<date>.md` and .png.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pages
+from harness import Job, main
+from rows import Row
+
+NAME = "ablations"
+TASKS = ("HalfCheetah-v5", "Hopper-v5")
+COMMON = ("--preset", "mujoco", "--total-timesteps", "200000", "--teacher", "oracle", "--labels", "350")
+CHANGES: dict[str, tuple[str, ...]] = {
+    "recipe": (),
+    "one-member": ("--reward-model.members", "1"),
+    "no-bootstrap": ("--reward-model.no-bootstrap",),
+    "no-held-out": ("--reward-model.held-out", "0", "--reward-model.no-adaptive-l2"),
+    "fixed-l2": ("--reward-model.no-adaptive-l2",),
+    "no-error-rate": ("--reward-model.error-rate", "0"),
+    "no-normalise": ("--reward-model.no-normalise",),
+    "no-carry-value": ("--reward-model.no-carry-value",),
+    "no-action": ("--reward-model.no-see-action",),
+    "shaping": ("--reward-model.shaping", "1"),
+    "asked-all-at-once": ("--queries.initial-share", "1"),
+    "uniform": ("--queries.strategy", "uniform"),
+    "entropy": ("--queries.strategy", "entropy"),
+    "kcenter": ("--queries.strategy", "kcenter"),
+    "kcenter-disagreement": ("--queries.strategy", "kcenter_disagreement"),
+    "kcenter-entropy": ("--queries.strategy", "kcenter_entropy"),
+}
+"""Each differs from the recipe in one thing."""
+SEEDS = (1, 2, 3)
+
+
+def jobs(seeds: Sequence[int]) -> list[Job]:
+    return [
+        Job(NAME, change, env_id, seed, (*COMMON, *words))
+        for seed in seeds
+        for env_id in TASKS
+        for change, words in CHANGES.items()
+    ]
+
+
+def report(rows: list[Row], wanted: list[Job]) -> Path:
+    groups = pages.group(rows)
+    lines = []
+    for change, words in CHANGES.items():
+        cells = [change, f"`{' '.join(words)}`" if words else "the preset as it is"]
+        for env_id in TASKS:
+            values, recipe = (pages.finals(groups.get((env_id, name), [])) for name in (change, "recipe"))
+            cells.append(pages.seeds_shown(values))
+            same = change == "recipe" or not values or not recipe
+            cells.append("" if same else f"{sum(values) / len(values) - sum(recipe) / len(recipe):+,.0f}")
+        lines.append(cells)
+    head = ["change", "options", *(text for env_id in TASKS for text in (env_id, "against the recipe"))]
+    parts = [
+        "Final true return after 200,000 steps and 350 answers of the oracle: mean (each seed).",
+        pages.table(head, lines),
+        "Three seeds tell large effects from none; a difference smaller than the spread of the recipe's own seeds is "
+        "no finding. Runs of one seed begin alike, and part at the first difference.",
+    ]
+    values = {
+        env_id: {change: pages.finals(groups.get((env_id, change), [])) for change in CHANGES} for env_id in TASKS
+    }
+    picture = pages.dots_picture("Final true return: each seed, and their mean; dashed: the recipe's mean", values)
+    return pages.write(NAME, "The recipe, one thing changed at a time", parts, rows, wanted, picture)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(__doc__, jobs, report, seeds=SEEDS))

@@ -1,0 +1,59 @@
+"""Claim: over a million steps of Enduro, 1,500 answers of a teacher who sees only clips match PPO on the true reward.
+
+    .venv/bin/python benchmarks/enduro_long.py --jobs 2
+
+Two seeds of each, 4 runs of 1 to 2 hours on one core each: see benchmarks/README.md for times measured. Also: --seeds,
+--hours, --list, --report-only. Goes on where it was interrupted; writes `benchmarks/enduro_long_<hardware>_<date>.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pages
+from harness import Job, main
+from rows import Row
+
+NAME = "enduro_long"
+COMMON = ("--preset", "enduro", "--total-timesteps", "1000000")
+SETTINGS = {
+    "preferences": (*COMMON, "--teacher", "pairplay.teachers.road:progress", "--labels", "1500"),
+    "true-reward": (*COMMON, "--reward", "env"),
+}
+SEEDS = (1, 2)
+
+
+def jobs(seeds: Sequence[int]) -> list[Job]:
+    return [Job(NAME, setting, "ALE/Enduro-v5", seed, words) for seed in seeds for setting, words in SETTINGS.items()]
+
+
+def report(rows: list[Row], wanted: list[Job]) -> Path:
+    groups = {setting: found for (_, setting), found in pages.group(rows).items()}
+    lines = [
+        (
+            setting,
+            pages.seeds_shown(pages.finals(found)),
+            pages.seeds_shown([row.accumulated for row in found]),
+            f"{np.mean([row.answers for row in found]):,.0f}",
+            f"{np.mean([row.seconds for row in found]) / 60:.0f}",
+        )
+        for setting in SETTINGS
+        if (found := groups.get(setting))
+    ]
+    head = ("setting", "final return, mean (seeds)", "accumulated true reward, mean (seeds)", "answers", "minutes")
+    parts = [
+        "True return of the last episodes after a million agent steps, at equal steps and settings.",
+        pages.table(head, lines),
+    ]
+    if all(setting in groups for setting in SETTINGS):
+        share = pages.mean_of(groups["preferences"]) / pages.mean_of(groups["true-reward"])
+        parts.append(f"Preferences reach {share:.0%} of the final return that the true reward reaches.")
+    return pages.write(
+        NAME, "Enduro, a million agent steps", parts, rows, wanted, pages.progress_picture("ALE/Enduro-v5", rows)
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(__doc__, jobs, report, seeds=SEEDS))
