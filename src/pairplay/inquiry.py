@@ -12,13 +12,16 @@ from pairplay.envs.base import Envs
 from pairplay.labels.records import Counts
 from pairplay.labels.store import LabelStore
 from pairplay.publisher import Publisher
+from pairplay.queries.asked import Asked
+from pairplay.queries.pace import Pace, Verdict
 from pairplay.queries.schedule import LabelSchedule
 from pairplay.queries.segments import SegmentPool, Window, cut, draw_windows
 from pairplay.queries.selection import Ensemble, select
+from pairplay.reward.split import Pair
 from pairplay.run.layout import RunDir
 from pairplay.seeding import rng
-from pairplay.teachers.answering import answer_pending
-from pairplay.teachers.base import Teacher, load_teacher
+from pairplay.teachers.context import TeacherContext
+from pairplay.teachers.panel import Panel
 from pairplay.types import Array, Comparison, EnvSpec, Rollout, Segment, UserError
 
 # T steps, N environments, L segment length
@@ -43,16 +46,18 @@ class Inquiry:
             raise UserError(f"{config.env_id} draws no pictures to compare: only --reward env can train it")
         still = config.queries.clips == "still"
         self.publisher = Publisher(store, run.clips, envs.painter(), clip_fps=envs.spec.clip_fps, still=still)
-        self.teacher: Teacher | None = None
-        if config.teacher != "human":
-            self.teacher = load_teacher(config.teacher)
-            self.teacher_id = store.labeler(config.teacher, "synthetic")
+        self.panel = Panel.from_config(config, store, envs.spec, run.clips)
+        self.pace = Pace(config.queries.behind)
         self.schedule = LabelSchedule(
             config.labels, config.total_timesteps, config.queries.initial_share, config.queries.anneal_steps
         )
         self.segment_length = config.queries.segment_length or default_segment_length(config.env_id, envs.spec.clip_fps)
         self.pool = SegmentPool(config.queries.pool)
-        self.asked = store.asked_pairs()
+        self.pairs: list[Pair] = []
+        """Every pair in the label store, by query id: the reward model splits training from held-out data by them."""
+        self._read_pairs()
+        self.asked = Asked(frozenset((pair.left_id, pair.right_id)) for pair in self.pairs)
+        """The same pairs and those on their way into the store."""
         self._segments: dict[str, Segment] = {}
 
     # -- what is filmed ------------------------------------------------------------------------------------------
@@ -88,6 +93,7 @@ class Inquiry:
                 step=step,
                 iteration=iteration,
                 min_length=self.segment_length if self.spec.is_image else max(1, self.segment_length // 8),
+                end_penalty=self.config.env.end_penalty,
             )
             for window in windows
         )
@@ -96,7 +102,9 @@ class Inquiry:
     # -- what is asked -------------------------------------------------------------------------------------------
 
     def ask(self, model: Ensemble, *, step: int, iteration: int, learning: bool) -> None:
-        """Publish the queries that are due, and let synthetic teachers answer."""
+        """Publish the queries that are due, and withdraw those that nobody answered in time."""
+        if self.config.queries.expire_steps:
+            self.store.expire(step - self.config.queries.expire_steps)
         wanted = self._wanted(step, learning=learning)
         if not wanted:
             return
@@ -109,34 +117,40 @@ class Inquiry:
             rng=rng(self.config.seed, "queries", iteration),
             already_asked=self.asked,
             question=self.config.question,
+            # Before anything is learnt there is time to wait for behaviour that was not shown yet.
+            repeat=learning,
         )
         for query in queries:
             self.asked.add(frozenset((query.left.segment.id, query.right.segment.id)))
             self.publisher.publish(query, step=step)
-        if self.teacher is not None:
+
+    def answer(self, step: int, context: TeacherContext) -> None:
+        """Let synthetic teachers answer what is theirs and due by now; a slow one answers what was asked long ago."""
+        if self.panel.seats:
             self.publisher.flush()
-            answer_pending(
-                self.store,
-                self.teacher,
-                labeler_id=self.teacher_id,
-                clips_dir=self.run.clips,
-                spec=self.spec,
-                rng=rng(self.config.seed, "teacher", iteration),
-            )
+            self.panel.answer(step, context)
 
     def waiting(self, counts: Counts) -> int:
         """Queries asked and not answered."""
-        return counts.pending + counts.leased + self.publisher.waiting
+        return counts.open + self.publisher.waiting
+
+    def verdict(self, step: int) -> Verdict:
+        """Whether to play on now, given what the person has answered."""
+        if not self.panel.human:
+            return Verdict("go")
+        counts = self.store.counts()
+        return self.pace.judge(due=self.schedule.target(step), given=counts.answered, waiting=counts.open)
 
     @property
     def first_answers(self) -> int:
         """Answers needed before the policy learns."""
-        if self.config.queries.min_answers or self.teacher is None:
+        if self.config.queries.min_answers or self.panel.human:
             return self.config.queries.min_answers or FIRST_ANSWERS
         return max(1, self.schedule.target(0))
 
     def _open_budget(self) -> int:
-        return self.config.labels - self.store.counts().asked - self.publisher.waiting
+        counts = self.store.counts()
+        return self.config.labels - counts.answered - self.waiting(counts)
 
     def _wanted(self, step: int, *, learning: bool) -> int:
         """How many queries to publish now."""
@@ -145,13 +159,15 @@ class Inquiry:
         due = self.schedule.target(step)
         if not learning:
             due = max(due, min(2 * self.first_answers, self.config.labels))
-        room = queries.max_pending - waiting if self.teacher is None else self.config.labels
+        # A long queue is stale for a person; synthetic teachers empty it within the iteration, unless they are slow.
+        room = queries.max_pending - waiting if self.panel.human else self.config.labels
         return max(0, min(due - counts.answered - waiting, room))
 
     # -- what was answered ---------------------------------------------------------------------------------------
 
     def comparisons(self) -> list[Comparison]:
         """The latest answers that train, with their segments; skips are not among them."""
+        self._read_pairs()
         comparisons = []
         for preference in self.store.preferences()[-self.config.reward_model.buffer :]:
             if preference.mu is None:
@@ -168,6 +184,10 @@ class Inquiry:
                 )
             )
         return comparisons
+
+    def _read_pairs(self) -> None:
+        last = self.pairs[-1].key if self.pairs else 0
+        self.pairs += [Pair(new.query_id, new.left_id, new.right_id) for new in self.store.asked_pairs(after=last)]
 
     # -- what is written down ------------------------------------------------------------------------------------
 

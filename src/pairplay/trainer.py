@@ -15,6 +15,7 @@ from pairplay.envs.base import Envs
 from pairplay.envs.make import make_envs
 from pairplay.episodes import EpisodeReturns
 from pairplay.hardware import Hardware
+from pairplay.health.oversight import Oversight
 from pairplay.inquiry import Inquiry, film
 from pairplay.labels.records import Counts, Progress
 from pairplay.labels.store import LabelStore
@@ -23,13 +24,15 @@ from pairplay.policy.ppo import PPO
 from pairplay.policy.return_scale import ReturnScale
 from pairplay.policy.rollout import Actor, Explorer, PolicyActor, begin, collect
 from pairplay.policy.shaping import shape_by_own_past
+from pairplay.queries.pace import Verdict, hold
 from pairplay.reward.fit import FitMetrics, fit
-from pairplay.reward.model import RewardModel
+from pairplay.reward.model import RewardEstimate, RewardModel
 from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import MetricsWriter
 from pairplay.seeding import int_seed, rng, torch_rng
-from pairplay.types import BoolArray, FloatArray, Rollout
+from pairplay.teachers.context import TeacherContext
+from pairplay.types import BoolArray, Comparison, FloatArray, Rollout
 
 # T steps, N environments
 
@@ -66,7 +69,12 @@ class Trainer:
             spec, config.reward_model, seed=config.seed, device=hardware.device, precision=hardware.precision
         )
         self.store = LabelStore.open(run.labels_db)
-        self.inquiry = Inquiry(config, run, self.store, self.envs) if self.learned else None
+        self.inquiry: Inquiry | None = None
+        self.oversight: Oversight | None = None
+        if self.learned:
+            self.inquiry = Inquiry(config, run, self.store, self.envs)
+            length = self.inquiry.segment_length
+            self.oversight = Oversight(config, run, self.reward_model, self.inquiry.pairs, length)
         self.true_return = EpisodeReturns(config.num_envs)
         self.predicted_return = EpisodeReturns(config.num_envs)
         self.return_scale = ReturnScale(config.num_envs, config.ppo.gamma)
@@ -76,6 +84,7 @@ class Trainer:
         self.learning = not self.learned
         self.fitted_pairs = 0
         self.seconds = 0.0
+        self.last_iteration_s = 0.0
         self.stopping = False
         self.rejected: tuple[Rejected, ...] = ()
         if checkpoint is not None:
@@ -98,6 +107,7 @@ class Trainer:
         last_saved = self.step
         while self.step < self.config.total_timesteps and not self.stopping:
             watch(self.iterate())
+            self._keep_pace()
             if self.step - last_saved >= self.config.checkpoint_every:
                 self.save()
                 last_saved = self.step
@@ -112,16 +122,45 @@ class Trainer:
         began = time.perf_counter()
         phase = "learning" if self.learning else "exploring"
         rollout = self._collect()
-        reward = self._relabel(rollout)
+        reward, estimate = self._relabel(rollout)
         metrics = self._update(rollout, reward)
         self.step += rollout.env_reward.size
-        if self.inquiry is not None:
+        if self.inquiry is not None and self.oversight is not None:
             self.inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
-            metrics |= self._fit(self.inquiry)
+            self.inquiry.answer(self.step, TeacherContext.of(self.true_return.finished))
+            comparisons = self.inquiry.comparisons()
+            metrics |= self.oversight.before_fit(
+                comparisons,
+                self.store.iter_answers,
+                rollout,
+                estimate,
+                step=self.step,
+                predicted_return=self.predicted_return.mean_return,
+            )
+            metrics |= self._fit(comparisons, self.inquiry)
+            if self.learning:
+                self.oversight.after_fit(len(comparisons), self.inquiry.pool.segments())
         self.iteration += 1
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
+        self.last_iteration_s = elapsed
         return self._record(phase, metrics, fps=rollout.env_reward.size / elapsed)
+
+    def _keep_pace(self) -> None:
+        """Wait for a person who is behind, if that was asked for."""
+        inquiry = self.inquiry
+        if inquiry is None or self.config.queries.behind == "continue":
+            return
+
+        def tell(verdict: Verdict) -> None:
+            self._report_progress("waiting", {}, notice=verdict.sentence)
+
+        hold(
+            lambda: inquiry.verdict(self.step),
+            worked_s=self.last_iteration_s,
+            stopping=lambda: self.stopping,
+            tell=tell,
+        )
 
     def stop(self) -> None:
         """Ask `train` to return after the iteration that is under way."""
@@ -148,20 +187,20 @@ class Trainer:
             self.inquiry.keep(rollout, windows, captures, step=self.step, iteration=self.iteration)
         return rollout
 
-    def _relabel(self, rollout: Rollout) -> FloatArray:
-        """The reward that the policy learns from, `[T, N]`."""
+    def _relabel(self, rollout: Rollout) -> tuple[FloatArray, RewardEstimate | None]:
+        """The reward that the policy learns from, `[T, N]`, and the learned reward it was made of, if there is one."""
         ended = rollout.terminated | rollout.truncated
         self.true_return.add(rollout.env_reward, ended)
         if not self.learned:
-            return self._baseline_reward(rollout.env_reward, ended)
+            return self._baseline_reward(rollout.env_reward, ended), None
         if not self.learning:
-            return np.zeros_like(rollout.env_reward)
-        reward = self.reward_model.relabel(rollout).mean
-        self.predicted_return.add(reward, ended)
+            return np.zeros_like(rollout.env_reward), None
+        estimate = self.reward_model.relabel(rollout)
+        self.predicted_return.add(estimate.mean, ended)
         shaped, self.last_reward = shape_by_own_past(
-            reward, self.last_reward, ended, gamma=self.config.ppo.gamma, scale=self.config.reward_model.shaping
+            estimate.mean, self.last_reward, ended, gamma=self.config.ppo.gamma, scale=self.config.reward_model.shaping
         )
-        return shaped
+        return shaped, estimate
 
     def _baseline_reward(self, env_reward: FloatArray, ended: BoolArray) -> FloatArray:
         if self.spec.is_image:
@@ -180,10 +219,9 @@ class Trainer:
             rng=rng(self.config.seed, "minibatches", self.iteration),
         )
 
-    def _fit(self, inquiry: Inquiry) -> Metrics:
+    def _fit(self, comparisons: list[Comparison], inquiry: Inquiry) -> Metrics:
         """Train the reward model on all answers so far, for a bounded number of comparison visits."""
         config = self.config.reward_model
-        comparisons = inquiry.comparisons()
         if not self.learning:
             if len(comparisons) < inquiry.first_answers or self.step < self.config.queries.explore_steps:
                 return {}
@@ -194,15 +232,25 @@ class Trainer:
         if pairs <= 0:
             return {}
         fitted: FitMetrics = fit(
-            self.reward_model, comparisons, pairs=pairs, rng=rng(self.config.seed, "fit", self.iteration)
+            self.reward_model,
+            comparisons,
+            pairs=pairs,
+            rng=rng(self.config.seed, "fit", self.iteration),
+            asked=inquiry.pairs,
         )
-        self.reward_model.renormalise()
+        moved = self.reward_model.renormalise()
+        if config.carry_value:
+            # Shaping with scale 1 pays for changes only, and a constant is none.
+            shift = moved.shift * (1.0 - config.shaping) / (1.0 - self.config.ppo.gamma)
+            self.ppo.policy.move_value(moved.scale, shift)
         self.fitted_pairs += fitted.pairs
         return {
             "reward_model/loss": fitted.loss,
             "reward_model/train_accuracy": fitted.train_accuracy,
             "reward_model/val_loss": fitted.val_loss,
             "reward_model/val_accuracy": fitted.val_accuracy,
+            "reward_model/l2": fitted.l2,
+            "reward_model/loss_ratio": fitted.ratio,
         }
 
     # -- what is written down ------------------------------------------------------------------------------------
@@ -229,7 +277,7 @@ class Trainer:
         self._report_progress(phase, metrics)
         return Snapshot(phase, self.step, counts, metrics)
 
-    def _report_progress(self, phase: str, metrics: Metrics) -> None:
+    def _report_progress(self, phase: str, metrics: Metrics, *, notice: str | None = None) -> None:
         self.store.post_progress(
             Progress(
                 phase=phase,
@@ -241,6 +289,7 @@ class Trainer:
                 predicted_return=self.predicted_return.mean_return,
                 next_due_at_step=self.inquiry.schedule.next_due(self.step) if self.inquiry else None,
                 updated_at=datetime.now(UTC),
+                notice=notice or (self.oversight.notice if self.oversight else None),
             )
         )
 
@@ -261,6 +310,7 @@ class Trainer:
                 "fitted_pairs": self.fitted_pairs,
                 "seconds": self.seconds,
                 "pool": pool_state,
+                "oversight": self.oversight.state() if self.oversight else None,
                 "true_return": self.true_return.state(),
                 "predicted_return": self.predicted_return.state(),
             },
@@ -275,6 +325,8 @@ class Trainer:
         if self.inquiry is not None:
             pool = {n.removeprefix("pool."): t.numpy() for n, t in tensors.items() if n.startswith("pool.")}
             self.inquiry.load(pool, state["pool"])
+            if self.oversight is not None:
+                self.oversight.load(state["oversight"], self.inquiry.pool.segments())
         self.true_return.load(state["true_return"])
         self.predicted_return.load(state["predicted_return"])
         self.iteration, self.step = state["iteration"], state["step"]
@@ -285,6 +337,8 @@ class Trainer:
         """Release environments, files and the worker."""
         if self.inquiry is not None:
             self.inquiry.close()
+        if self.oversight is not None:
+            self.oversight.close()
         self.writer.close()
         self.envs.close()
         self.store.close()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from pairplay.labels.store import Conflict, Counts, LabelStore, Progress
+from pairplay.labels.store import AskedPair, Conflict, Counts, LabelStore, Progress
 from pairplay.types import ANSWERS, Answer, Footage, Query, UserError
 
 from .making import Clock, add, clip, make_footage, make_query
@@ -111,7 +111,9 @@ def test_a_pair_asked_again_keeps_its_id_and_answer(store: LabelStore) -> None:
     store.answer(ann, first, "left", client_uuid="a")
     assert add(store, 0) == first
     assert store.counts() == Counts(asked=1, pending=0, leased=0, answered=1, skipped=0)
-    assert store.asked_pairs() == {frozenset((make_footage(0).segment.id, make_footage(1).segment.id))}
+    left, right = make_footage(0).segment.id, make_footage(1).segment.id
+    assert store.asked_pairs() == [AskedPair(1, left, right)]
+    assert store.asked_pairs(after=1) == []
 
 
 def test_a_query_is_published_whole_or_not_at_all(store: LabelStore) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairplay.reward.fit import FitMetrics, _batches, _split, fit
+from pairplay.reward.fit import FitMetrics, _batches, split_of, fit
 from pairplay.reward.model import RewardModel
 from pairplay.reward.split import Pair
 from pairplay.types import Array, Comparison, Segment
@@ -43,7 +43,7 @@ def assert_sound(metrics: FitMetrics) -> None:
 def test_a_held_out_answer_never_reaches_its_member() -> None:
     segments = vector_segments(20)
     comparisons = compare(segments, linear, 12)
-    parts = _split(make_model(VECTOR), comparisons, None)
+    parts = split_of(make_model(VECTOR), comparisons, None)
     weight = parts.weight_ED
     member, held_out = np.argwhere(parts.held_ED)[0]
     others_learn = np.flatnonzero(weight[:, held_out] > 0)
@@ -66,12 +66,12 @@ def test_pairs_asked_but_not_answered_decide_the_side() -> None:
     rest = [Comparison(10 + i, others[2 * i], others[2 * i + 1], 1.0) for i in range(18)]
     second = Comparison(2, b, c, 1.0)
     asked = [Pair(1, a.id, b.id), Pair(2, b.id, c.id), *(Pair(r.key, r.left.id, r.right.id) for r in rest)]
-    both = _split(model, [Comparison(1, a, b, 1.0), second, *rest], asked)
-    late = _split(model, [second, *rest], asked)
+    both = split_of(model, [Comparison(1, a, b, 1.0), second, *rest], asked)
+    late = split_of(model, [second, *rest], asked)
     np.testing.assert_array_equal(late.held_ED, both.held_ED[:, 1:])
     np.testing.assert_array_equal(both.held_ED[:, 0], both.held_ED[:, 1])
     # Without them it would be a draw of its own.
-    assert not np.array_equal(_split(model, [second, *rest], None).held_ED[:, 0], late.held_ED[:, 0])
+    assert not np.array_equal(split_of(model, [second, *rest], None).held_ED[:, 0], late.held_ED[:, 0])
 
 
 # -- mini-batches ----------------------------------------------------------------------------------------------------

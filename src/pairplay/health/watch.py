@@ -168,6 +168,11 @@ class Watch:
             }
         )
 
+    @property
+    def held_out(self) -> Agreement | None:
+        """The last measurement by members that never train on what they judge; None before the first."""
+        return self._labelled.held_out if self._labelled else None
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON. The predictions have a file of their own."""
         labelled = None if self._labelled is None else asdict(self._labelled)

@@ -41,6 +41,13 @@ COUNTS = sa.select(
     sa.func.count(sa.case((queries.c.status == "expired", 1))).label("expired"),
 ).select_from(queries)
 
+# after
+ASKED = (
+    sa.select(queries.c.id, queries.c.left_segment, queries.c.right_segment)
+    .where(queries.c.id > sa.bindparam("after", type_=sa.Integer))
+    .order_by(queries.c.id)
+)
+
 PREFERENCES = (
     sa.select(
         answers.c.query_id,

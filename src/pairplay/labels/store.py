@@ -22,6 +22,7 @@ from pairplay.labels.database import Database
 from pairplay.labels.records import (
     LABELER_KINDS,
     AnswerRow,
+    AskedPair,
     Conflict,
     ConflictCode,
     Counts,
@@ -37,6 +38,7 @@ from pairplay.types import ANSWERS, MU, Answer, FloatArray, Footage, Preference,
 
 __all__ = [
     "AnswerRow",
+    "AskedPair",
     "Conflict",
     "ConflictCode",
     "Counts",
@@ -117,11 +119,10 @@ class LabelStore:
         """`[L]` the environment's own reward. For synthetic teachers and reports only."""
         return np.frombuffer(self._segment_column(segment_id, segments.c.audit_reward), "<f4").astype(np.float32)
 
-    def asked_pairs(self) -> set[frozenset[str]]:
-        """The segment ids of every pair asked so far, in no order: what a resumed run need not ask again."""
+    def asked_pairs(self, after: int = 0) -> list[AskedPair]:
+        """Every pair asked so far, whether answered or not, by query id; only those of queries after that id."""
         with self._db.read() as connection:
-            rows = connection.execute(sa.select(queries.c.left_segment, queries.c.right_segment))
-            return {frozenset(row) for row in rows}
+            return [AskedPair(*row) for row in connection.execute(selects.ASKED, {"after": after})]
 
     def preferences(self) -> list[Preference]:
         """All answers that count (neither superseded nor withdrawn), skips included, by query id."""

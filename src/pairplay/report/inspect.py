@@ -83,15 +83,17 @@ def _read_answers(
         rows = list(store.iter_answers())
         if checkpoint is None or not checkpoint.state.get("learning") or not any(row.live for row in rows):
             return rows, None
-        return rows, judge_answers(load_judge(checkpoint, config), store, [row for row in rows if row.live])
+        return rows, judge_answers(
+            load_judge(checkpoint, config, store.asked_pairs()), store, [row for row in rows if row.live]
+        )
 
 
 def _alarms(checkpoint: Checkpoint | None) -> tuple[Alarm, ...] | None:
     """Those in force when the checkpoint was written; None when nobody watched."""
-    if checkpoint is None or "watch" not in checkpoint.state:
+    if checkpoint is None or not checkpoint.state.get("oversight"):
         return None
     alarms = Alarms()
-    alarms.load(checkpoint.state["watch"]["alarms"])
+    alarms.load(checkpoint.state["oversight"]["watch"]["alarms"])
     return alarms.in_force
 
 

@@ -62,7 +62,7 @@ def fit(
     if not comparisons or pairs <= 0:
         return FitMetrics(None, None, None, None, 0, *_l2(model))
     model.check(side for comparison in comparisons for side in (comparison.left, comparison.right))
-    parts = _split(model, comparisons, asked)
+    parts = split_of(model, comparisons, asked)
     weight_ED, held_ED = parts.weight_ED, parts.held_ED
     mu_D = np.array([comparison.mu for comparison in comparisons], dtype=np.float32)
     seen_D = np.zeros(len(comparisons), dtype=np.bool_)
@@ -92,7 +92,7 @@ def fit(
     )
 
 
-def _split(model: RewardModel, comparisons: Sequence[Comparison], asked: Sequence[Pair] | None) -> Split:
+def split_of(model: RewardModel, comparisons: Sequence[Comparison], asked: Sequence[Pair] | None = None) -> Split:
     """Who trains on these comparisons, given all that was ever asked."""
     pairs = {pair.key: pair for pair in asked or ()}
     for comparison in comparisons:

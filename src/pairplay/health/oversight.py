@@ -1,0 +1,89 @@
+"""All that watches the reward model during a run, and the one sentence that the person is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from pairplay.config import TrainConfig
+from pairplay.health.watch import Estimate, Metrics, Watch, no_metrics
+from pairplay.labels.records import AnswerRow
+from pairplay.queries.enough import Enough
+from pairplay.reward.fit import split_of
+from pairplay.reward.model import RewardModel
+from pairplay.reward.split import Pair
+from pairplay.run.layout import RunDir
+from pairplay.run.predictions import PredictionLog
+from pairplay.types import Comparison, Rollout, Segment
+
+RANKED = 64
+"""Of the latest segments, whose ranking tells whether more answers change anything."""
+
+
+class Oversight:
+    """Once an iteration: predict new answers, measure, raise alarms, and see whether more answers are of use."""
+
+    def __init__(self, config: TrainConfig, run: RunDir, model: RewardModel, pairs: Sequence[Pair], piece: int) -> None:
+        """`pairs` are all pairs asked so far; the list may grow. `piece` is the length of a segment."""
+        self.model = model
+        self.watch = Watch(
+            PredictionLog(run.predictions_jsonl),
+            held_out=lambda comparisons: split_of(model, comparisons, pairs).held_ED,
+            target_std=config.reward_model.target_std,
+            piece=piece,
+        )
+        self.enough = Enough()
+        self._ranked: list[Segment] = []
+
+    def before_fit(
+        self,
+        comparisons: Sequence[Comparison],
+        answers: Callable[[], Iterable[AnswerRow]],
+        rollout: Rollout,
+        estimate: Estimate | None,
+        *,
+        step: int,
+        predicted_return: float | None,
+    ) -> Metrics:
+        """The figures of this iteration. `estimate` is the relabelled rollout; None before the model has learnt."""
+        self.watch.predict(self.model, comparisons, answers, step=step, trained=estimate is not None)
+        if estimate is None:
+            return no_metrics()
+        return self.watch.look(self.model, comparisons, estimate, rollout, step=step, predicted_return=predicted_return)
+
+    def after_fit(self, answers: int, recent: Sequence[Segment]) -> None:
+        """See whether the answers since the last look have changed how the model ranks behaviour."""
+        if not self.enough.due(answers):
+            return
+        held_out = self.watch.held_out
+        self.enough.check(
+            answers=answers,
+            now=self._returns(self._ranked),
+            recent=self._returns(recent[-RANKED:]),
+            right=held_out.strict * (held_out.accuracy.value or 0.0) if held_out else 0.0,
+            judged=held_out.strict if held_out else 0.0,
+        )
+        self._ranked = list(recent[-RANKED:])
+
+    @property
+    def notice(self) -> str | None:
+        """What the person should know now, the most pressing first."""
+        alarms = self.watch.alarms.in_force
+        return alarms[-1].message if alarms else self.enough.sentence
+
+    def _returns(self, segments: Sequence[Segment]) -> dict[str, float]:
+        estimates = self.model.segment_rewards(segments)
+        return {segment.id: float(of.mean.sum()) for segment, of in zip(segments, estimates, strict=True)}
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON."""
+        return {"watch": self.watch.state(), "enough": self.enough.state()}
+
+    def load(self, state: Mapping[str, Any], at_hand: Sequence[Segment]) -> None:
+        """The inverse of `state`; of the segments whose ranking was watched, those `at_hand` still are."""
+        self.watch.load(state["watch"])
+        self.enough.load(state["enough"])
+        self._ranked = [segment for segment in at_hand if segment.id in self.enough.watched]
+
+    def close(self) -> None:
+        self.watch.close()
