@@ -28,7 +28,7 @@ SCHEMA = {
         "id": "number of the row; later rows are later answers",
         "query_id": "the pair that was asked; rows of one query form a chain by `supersedes`",
         "client_uuid": "one for each press of a button, given by the labeler's side",
-        "labeler": "name of who answered",
+        "labeler": "name of who answered; of a synthetic teacher with its option, such as mistake:0.2",
         "labeler_kind": "human or synthetic",
         "answer": "left, right, tie, skip (cannot tell), or withdrawn (an undo)",
         "mu": "weight on the left segment: 1, 0 or 0.5; null for skip and withdrawn, which never train",

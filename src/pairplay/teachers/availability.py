@@ -39,7 +39,7 @@ def answerable(asked_at: Mapping[int, int], step: int, teaching: TeacherConfig) 
     """The ids, sorted, of the open queries that a teacher may answer at agent step `step`.
 
     `asked_at` gives the step at which each was asked. A query waits for `delay_steps`, and longer when it comes due
-    in an absence.
+    in an absence. One asked after `step` (by a run that was killed and resumes from before) waits for its time too.
     """
     if not present(step, teaching):
         return []
