@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ import pytest
 from pairplay.config import EnvConfig
 from pairplay.envs.base import Envs
 from pairplay.envs.check import check_envs
+from pairplay.envs.fair import _SIMULATORS, horizon_warning
 from pairplay.envs.make import make_envs
 from pairplay.types import Step, UserError
 
@@ -154,3 +156,25 @@ def test_an_episode_without_limit_is_not_played_on(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gymnasium.registry["Hopper-v5"], "max_episode_steps", None)
     with pytest.raises(UserError, match=r"would never end: give --env\.max-episode-steps"):
         made("Hopper-v5", ends="continue")
+
+
+def test_the_warning_names_the_reason_and_what_this_environment_can_do() -> None:
+    cart = horizon_warning("CartPole-v1", "keep")
+    assert cart is not None
+    assert cart.startswith("CartPole-v1 ends episodes by itself, and how long they last tells the agent what is wanted")
+    assert "--env.ends continue" in cart
+    assert "--env.ends hide" in cart
+    game = horizon_warning("ALE/Pong-v5", "keep")
+    assert game is not None
+    assert "--env.ends hide" in game
+    assert "continue" not in game
+    assert horizon_warning("CartPole-v1", "hide") is None
+    assert horizon_warning("CartPole-v1", "continue") is None
+
+
+def test_the_guide_that_the_warning_points_to_names_every_environment_that_plays_on() -> None:
+    warning = horizon_warning("CartPole-v1", "keep")
+    assert warning is not None
+    guide = (Path(__file__).parents[2] / warning.rpartition(" ")[2]).read_text(encoding="utf-8")
+    for env_id in _SIMULATORS:
+        assert env_id.partition("-")[0] in guide, env_id
