@@ -54,8 +54,8 @@ def play(
     """Play `episodes` whole episodes and film them at natural speed; by default into `videos/<step>.mp4`.
 
     The environment has the options it had in training, and the policy draws its actions as it did there. An episode
-    ends after `max_steps` at the latest. The same seed plays the same film. UserError when there is no checkpoint, when it does not fit the options of the run, and
-    when the environment has no pictures.
+    ends after `max_steps` at the latest. The same seed plays the same film. UserError when there is no
+    checkpoint, when it does not fit the options of the run, and when the environment has no pictures.
     """
     if episodes < 1 or max_steps < 1:
         raise UserError(f"--episodes {episodes} --max-steps {max_steps}: both must be at least 1")
