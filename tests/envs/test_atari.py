@@ -352,6 +352,10 @@ def test_a_time_limit_loses_nothing() -> None:
     assert sum(int(step.truncated[0]) for step in steps) == 2
     assert any(step.lost[0] for step in steps)
     assert not any(step.lost[0] for step in steps if step.truncated[0])
+    for begin_anew in (lambda: envs._restart(np.ones(1, np.bool_), steps[0].frames), envs.reset):
+        envs._lives[:] = 9  # as after a game that gives lives away
+        begin_anew()
+        assert not play(envs, 1)[0].lost[0]
     enduro = made("enduro", replace(EXACT, max_episode_steps=20))
     enduro.reset()
     assert not any(step.lost[0] for step in play(enduro, 50)), "there are no lives in Enduro"

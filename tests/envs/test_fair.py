@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ import pytest
 from pairplay.config import EnvConfig
 from pairplay.envs.base import Envs
 from pairplay.envs.check import check_envs
+from pairplay.envs.fair import _SIMULATORS, horizon_warning, simulator_options
 from pairplay.envs.make import make_envs
 from pairplay.types import Step, UserError
 
@@ -121,6 +123,43 @@ def test_without_torque_cost_the_reward_is_what_gymnasium_pays_for_the_rest(env_
             assert cost > 0
 
 
+@pytest.mark.parametrize("env_id", ["Ant-v5", "Humanoid-v5", "HumanoidStandup-v5", "Pusher-v5"])
+def test_without_torque_cost_no_part_of_the_reward_charges(env_id: str) -> None:
+    costs: list[set[float]] = []
+    free: dict[str, Any] = dict(simulator_options(env_id, EnvConfig(torque_cost=False)))
+    for options in ({}, free):
+        env = gymnasium.make(env_id, **options)
+        env.reset(seed=0)
+        rng = np.random.default_rng(0)
+        infos = [env.unwrapped.step(rng.uniform(-1, 1, env.action_space.shape) * 0.4)[4] for _ in range(60)]
+        charges = [name for name in infos[0] if any(cost in name for cost in ("ctrl", "contact", "impact"))]
+        costs += [{float(info[name]) for info in infos for name in charges}]
+    assert len(costs[0]) >= 60
+    assert costs[1] == {0.0}
+
+
+class AlwaysDown(gymnasium.Env[Any, Any]):
+    observation_space = gymnasium.spaces.Discrete(2)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        self.render_mode = render_mode
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return 0, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return 1, 0.0, True, False, {}
+
+
+def test_each_episode_can_be_lost_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_SIMULATORS, "AlwaysDown-v0", _SIMULATORS["CartPole-v1"])
+    gymnasium.register("AlwaysDown-v0", entry_point=AlwaysDown)  # type: ignore[arg-type]
+    steps = play(made("AlwaysDown-v0", ends="continue", max_episode_steps=3), 7)
+    gymnasium.registry.pop("AlwaysDown-v0")
+    assert [bool(step.lost[0]) for step in steps] == [True, False, False, True, False, False, True]
+
+
 def test_a_simulator_that_blows_up_goes_on_finite_and_to_the_limit() -> None:
     """MuJoCo resets bad states by itself."""
     envs: Any = made("InvertedDoublePendulum-v5", ends="continue", max_episode_steps=20)
@@ -154,3 +193,25 @@ def test_an_episode_without_limit_is_not_played_on(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(gymnasium.registry["Hopper-v5"], "max_episode_steps", None)
     with pytest.raises(UserError, match=r"would never end: give --env\.max-episode-steps"):
         made("Hopper-v5", ends="continue")
+
+
+def test_the_warning_names_the_reason_and_what_this_environment_can_do() -> None:
+    cart = horizon_warning("CartPole-v1", "keep")
+    assert cart is not None
+    assert cart.startswith("CartPole-v1 ends episodes by itself, and how long they last tells the agent what is wanted")
+    assert "--env.ends continue" in cart
+    assert "--env.ends hide" in cart
+    game = horizon_warning("ALE/Pong-v5", "keep")
+    assert game is not None
+    assert "--env.ends hide" in game
+    assert "continue" not in game
+    assert horizon_warning("CartPole-v1", "hide") is None
+    assert horizon_warning("CartPole-v1", "continue") is None
+
+
+def test_the_guide_that_the_warning_points_to_names_every_environment_that_plays_on() -> None:
+    warning = horizon_warning("CartPole-v1", "keep")
+    assert warning is not None
+    guide = (Path(__file__).parents[2] / warning.rpartition(" ")[2]).read_text(encoding="utf-8")
+    for env_id in _SIMULATORS:
+        assert env_id.partition("-")[0] in guide, env_id

@@ -58,6 +58,16 @@ def test_the_same_seed_plays_the_same_and_another_does_not(tmp_path: Path) -> No
     assert first == again != other
 
 
+def test_the_agent_plays_the_environment_it_was_trained_in(tmp_path: Path) -> None:
+    """A pole that nobody holds falls within 150 steps; played on, the episode lasts to its limit all the same."""
+    played_on = replace(CARTPOLE, env=EnvConfig(ends="continue", max_episode_steps=200))
+    result = play(trained(tmp_path / "played_on", played_on))
+    assert result.lengths == (200,)
+    assert result.returns[0] < 190
+    hidden = replace(CARTPOLE, env=EnvConfig(ends="hide"))
+    assert play(trained(tmp_path / "hidden", hidden)).lengths == play(trained(tmp_path / "kept", CARTPOLE)).lengths
+
+
 def test_atari_in_colour_until_max_steps(tmp_path: Path) -> None:
     run = trained(tmp_path / "run", TrainConfig(env=EnvConfig(colour_envs=0)))
     result = play(run, max_steps=40, video=tmp_path / "films" / "enduro.mp4")

@@ -72,3 +72,20 @@ def play_on(simulator: Any) -> None:
     """Let `simulator`, which has just reported its end, be stepped further without complaint."""
     if hasattr(simulator, "steps_beyond_terminated"):
         simulator.steps_beyond_terminated = 1  # CartPole: 0 makes it warn, and None pays for the next step too
+
+
+def horizon_warning(env_id: str, ends: str) -> str | None:
+    """What to tell a person once an episode has terminated while the reward is learned; None if nothing is amiss.
+
+    To be asked when `Rollout.terminated` is true anywhere: many an environment can end and never does.
+    """
+    if ends != "keep":
+        return None
+    mend = "--env.ends hide (the agent cannot tell that it ended)"
+    if env_id in _SIMULATORS:
+        mend = f"--env.ends continue (every episode lasts to its time limit) or {mend}"
+    return (
+        f"{env_id} ends episodes by itself, and how long they last tells the agent what is wanted whatever anybody "
+        f"answers. This run goes on; to learn from the answers alone, start with {mend}. "
+        "See docs/guide/variable-horizon.md"
+    )

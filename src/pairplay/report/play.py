@@ -38,7 +38,7 @@ class PlayResult:
     """What the agent did. Episodes in the order in which they were played, and filmed one after the other."""
 
     returns: tuple[float, ...]
-    """True return of each episode."""
+    """True return of each episode, in the environment as the agent was trained in it (`ends`, `torque_cost`)."""
     lengths: tuple[int, ...]
     """Agent steps of each episode."""
     video: Path
@@ -53,9 +53,9 @@ def play(
 ) -> PlayResult:
     """Play `episodes` whole episodes and film them at natural speed; by default into `videos/<step>.mp4`.
 
-    The policy draws its actions as it does in training. An episode ends after `max_steps` at the latest. The same
-    seed plays the same film. UserError when there is no checkpoint, when it does not fit the options of the run, and
-    when the environment has no pictures.
+    The environment has the options it had in training, and the policy draws its actions as it did there. An episode
+    ends after `max_steps` at the latest. The same seed plays the same film. UserError when there is no
+    checkpoint, when it does not fit the options of the run, and when the environment has no pictures.
     """
     if episodes < 1 or max_steps < 1:
         raise UserError(f"--episodes {episodes} --max-steps {max_steps}: both must be at least 1")
