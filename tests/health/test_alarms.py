@@ -174,7 +174,7 @@ def test_an_alarm_waits_stays_and_goes() -> None:
     assert (alarm.code, alarm.since_step) == ("out_of_range", 9)
     (alarm,) = alarms.look(Vitals(10, outside_share=0.7))
     assert alarm.since_step == 9
-    assert alarm.message.startswith("70% of the rewards")
+    assert alarm.message.startswith("70 % of the rewards")
     for step in range(11, 10 + CALM):
         assert len(alarms.look(Vitals(step, outside_share=well))) == 1
     assert alarms.look(Vitals(20, outside_share=well)) == ()

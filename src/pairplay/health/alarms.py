@@ -144,8 +144,8 @@ class Alarms:
             return None
         return (
             f"Predicted reward has risen since step {self._returns[0][0]:,} while its agreement with the answers fell "
-            f"from {earlier.accuracy.value:.0%} to {recent.accuracy.value:.0%}: the agent may be exploiting mistakes "
-            "of the reward model, so answer more pairs of its newest clips before you trust what it does."
+            f"from {_percent(earlier.accuracy.value)} to {_percent(recent.accuracy.value)}: the agent may exploit "
+            "mistakes of the reward model, so answer more pairs of its newest clips before you trust what it does."
         )
 
 
@@ -182,8 +182,8 @@ def _out_of_range(vitals: Vitals) -> str | None:
     if vitals.outside_share is None or vitals.outside_share <= OUTSIDE:
         return None
     return (
-        f"{vitals.outside_share:.0%} of the rewards that the agent gets now lie outside the range of those in the "
-        "clips you judged: it is where the answers do not reach, so answer some pairs of its newest clips."
+        f"{_percent(vitals.outside_share)} of the rewards that the agent gets now lie outside the range of those in "
+        "the clips you judged: it is where the answers do not reach, so answer some pairs of its newest clips."
     )
 
 
@@ -215,9 +215,13 @@ def _chance(vitals: Vitals) -> str | None:
     if held is not None and held.strict >= LEAST_ANSWERS // 2 and not _like_a_coin(held):
         return None
     return (
-        f"Of {of.strict} answers the reward model foresaw {of.accuracy.value:.0%}, no more than a coin would: check "
-        "that the question is clear and that left and right were answered with care, then undo or add answers."
+        f"Of {of.strict} answers the reward model foresaw {_percent(of.accuracy.value)}, no more than a coin would: "
+        "check that the question is clear and that left and right were answered with care, then undo or add answers."
     )
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.0f} %"
 
 
 def _like_a_coin(of: Agreement) -> bool:

@@ -138,7 +138,8 @@ class Watch:
         labelled, reward = self._labelled, estimate.mean
         outside = None if labelled is None else float(((reward < labelled.low) | (reward > labelled.high)).mean())
         spread = float(estimate.std.mean())
-        known = informed(self.log.predictions)
+        predictions = self.log.predictions
+        known = informed(predictions)
         same = [prediction for prediction in known if prediction.strategy == known[-1].strategy]
         recent = agree(known[-RECENT:])
         self.alarms.look(
@@ -151,7 +152,7 @@ class Watch:
                 held_out=labelled.held_out if labelled else None,
                 outside_share=outside,
                 reward_std=float(reward.std()) / self._target_std,
-                spread=spread / self._target_std if self._several_members(known) else None,
+                spread=spread / self._target_std if predictions and len(predictions[-1].p) > 1 else None,
             )
         )
         predicted, true = (pieces(of, self._piece) for of in (reward, rollout.env_reward))
@@ -202,10 +203,6 @@ class Watch:
         low, high = np.quantile(rewards, (0.01, 0.99))
         spread = float(np.concatenate([estimate.std for estimate in estimates]).mean())
         return _Labelled(agreement(p_D[known], mu_D[known]), float(low), float(high), spread)
-
-    @staticmethod
-    def _several_members(known: Sequence[Prediction]) -> bool:
-        return bool(known) and len(known[-1].p) > 1
 
 
 def no_metrics() -> Metrics:

@@ -107,7 +107,8 @@ def _lines(of: Inspection) -> Iterator[str]:
         yield f"Held out, now: {_said(of.judged.held_out)}"
         rank = of.judged.correlation.spearman
         if rank is not None:
-            yield f"Rank correlation with the true reward (audit only): {rank:.2f} over {of.judged.correlation.of} clips"
+            clips = of.judged.correlation.of
+            yield f"Rank correlation with the true reward (audit only): {rank:.2f} over {clips} clips"
 
 
 def _said(of: Agreement) -> str:

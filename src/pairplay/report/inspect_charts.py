@@ -34,7 +34,7 @@ def accuracy_over_answers(answers: Sequence[int], accuracy: Sequence[Interval]) 
         ax.set_ylim(0, 1)
         ax.set_xlim(min(x, default=0), max([*x, min(x, default=0) + 1]))
         ax.set_xlabel("answers")
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         ax.yaxis.set_major_formatter(PercentFormatter(1.0))
     return figure
 
@@ -48,7 +48,7 @@ def claimed_and_observed(table: Calibration) -> Figure:
                 continue
             ax.plot([claimed, claimed], [observed.low, observed.high], color=BLUE, linewidth=2, alpha=0.45)
             ax.plot([claimed], [observed.value], "o", color=BLUE, markersize=7)
-            ax.annotate(f"{count}", (claimed, observed.value), xytext=(8, 0), textcoords="offset points", va="center",
+            ax.annotate(f"{count}", (claimed, observed.value), xytext=(7, 6), textcoords="offset points",
                         color=QUIET, fontsize=9)  # fmt: skip
         ax.set_xlim(0.48, 1.02)
         ax.set_ylim(0, 1.03)
@@ -63,9 +63,10 @@ def predicted_and_true(predicted: Array, true: Array) -> Figure:
     with _panel() as (figure, ax):
         ax.scatter(predicted, true, s=22, color=BLUE, alpha=0.45, linewidth=0)
         ax.set_xlabel("predicted reward a step")
+        ax.set_ylabel("true reward a step")
         ax.margins(0.05)
         for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(MaxNLocator(5))
+            axis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     return figure
 
 

@@ -20,9 +20,11 @@ FRAMES = 6
 """Pictures in a strip."""
 FRAME_SIDE = 160
 """Their longer side at most, in pixels."""
-WIDTH, HEIGHT = 600, 84
+WIDTH, HEIGHT = 600, 110
 """Of the drawing of rewards, in its own units."""
 _MARGIN = 6
+_GAP = np.array([230, 232, 234], np.uint8)
+"""The colour between two pictures."""
 
 
 def strip(path: Path, frames: int = FRAMES) -> str | None:
@@ -35,7 +37,8 @@ def strip(path: Path, frames: int = FRAMES) -> str | None:
     except UserError:
         return None
     times = ((np.arange(frames) + 0.5) * len(pictures) / frames).astype(int)
-    data = base64.b64encode(_png(np.concatenate([_small(pictures[t]) for t in times], axis=1))).decode()
+    row = [part for t in times for part in (_small(pictures[t]), _gap(pictures[t]))][:-1]
+    data = base64.b64encode(_png(np.concatenate(row, axis=1))).decode()
     return f'<img class="strip" alt="{frames} pictures of the clip" src="data:image/png;base64,{data}">'
 
 
@@ -57,7 +60,7 @@ def reward_line(reward_L: FloatArray, spread_L: FloatArray, bottom: float, top: 
     A step's values appear where the pointer rests on it.
     """
     length, room = len(reward_L), (top - bottom) or 1.0
-    x = (np.arange(length) + 0.5) * WIDTH / length
+    x = ((np.arange(length) + 0.5) * WIDTH / length).astype(np.float32)
 
     def height(value: FloatArray | float) -> FloatArray:
         share = (np.clip(np.asarray(value, np.float32), bottom, top) - bottom) / room
@@ -68,17 +71,22 @@ def reward_line(reward_L: FloatArray, spread_L: FloatArray, bottom: float, top: 
     zero = float(height(0.0))
     marks = "".join(
         f'<rect x="{t * WIDTH / length:.1f}" width="{WIDTH / length:.1f}" height="{HEIGHT}" fill="transparent">'
-        f"<title>step {t + 1}: {reward:+.3g} ± {spread:.2g}</title></rect>"
+        f"<title>step {t + 1}: {signed(reward)} ± {spread:.2g}</title></rect>"
         for t, (reward, spread) in enumerate(zip(reward_L, spread_L, strict=True))
     )
     return (
         f'<svg class="line" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="predicted reward along the clip, {reward_L.mean():+.3g} a step on average">'
-        f'<line x1="0" x2="{WIDTH}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#b9bdc1" stroke-dasharray="4 3"/>'
+        f'aria-label="predicted reward along the clip, {signed(reward_L.mean())} a step on average">'
+        f'<line x1="0" x2="{WIDTH}" y1="{zero:.1f}" y2="{zero:.1f}" stroke="#8b9096" stroke-dasharray="5 4"/>'
         f'<polygon points="{upper} {lower}" fill="{COLOURS[0]}" fill-opacity=".18"/>'
         f'<polyline points="{line}" fill="none" stroke="{COLOURS[0]}" stroke-width="2" stroke-linejoin="round"/>'
         f"{marks}</svg>"
     )
+
+
+def signed(value: float) -> str:
+    """Three digits, with a sign that is as wide as the plus."""
+    return f"{value:+.3g}".replace("-", "−")
 
 
 def _points(x: FloatArray, y: FloatArray) -> str:
@@ -90,6 +98,10 @@ def _small(picture: Picture) -> Picture:
     share = min(1.0, FRAME_SIDE / max(height, width))
     size = (max(1, round(width * share)), max(1, round(height * share)))
     return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _gap(picture: Picture) -> Picture:
+    return np.broadcast_to(_GAP, (len(_small(picture)), 3, 3))
 
 
 def _png(picture: Picture) -> bytes:

@@ -45,16 +45,17 @@ class Clip:
     """sha256: the film is `clips/<sha256>.mp4`."""
     step: int
     """When it was played."""
-    reward_L: FloatArray
-    spread_L: FloatArray
-    """Standard deviation over the ensemble."""
-    true_L: FloatArray
-    """The environment's own reward: audit only."""
+    reward: FloatArray
+    """`[L]` predicted, in the unit that the policy is paid in."""
+    spread: FloatArray
+    """`[L]` its standard deviation over the ensemble."""
+    true_reward: FloatArray
+    """`[L]` the environment's own: audit only."""
 
     @property
     def value(self) -> float:
         """Predicted reward a step: clips that an episode's end cut short compare with whole ones."""
-        return float(self.reward_L.mean())
+        return float(self.reward.mean())
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class Group:
     left: Interval
     """Among answers that prefer a side, the share of the left: half, unless somebody has a habit."""
     seconds: float | None
-    """Median time from showing a pair to its answer; None where nobody measured."""
+    """Median time that a person took from seeing a pair to its answer; None where no person did."""
     foreseen: Agreement
     """Of those that were predicted before they were learnt."""
 
@@ -133,7 +134,7 @@ def judge_answers(judge: Judge, store: LabelStore, rows: Sequence[AnswerRow]) ->
         held_out=agreement(held_D[known], mu_D[known]),
         calibration=calibration(held_D[known], mu_D[known]),
         correlation=correlation(
-            np.array([clip.value for clip in values]), np.array([clip.true_L.mean() for clip in values])
+            np.array([clip.value for clip in values]), np.array([clip.true_reward.mean() for clip in values])
         ),
         disagreements=tuple(
             Disagreement(
@@ -178,14 +179,14 @@ def group_answers(
 def _clips(judge: Judge, store: LabelStore, segments: dict[str, Segment], clip_of: dict[str, str]) -> Iterable[Clip]:
     estimates = judge.segment_rewards(list(segments.values()))
     for segment, estimate in zip(segments.values(), estimates, strict=True):
-        true_L = store.audit_rewards(segment.id)
-        yield Clip(segment.id, clip_of[segment.id], segment.step, estimate.mean, estimate.std, true_L)
+        true_reward = store.audit_rewards(segment.id)
+        yield Clip(segment.id, clip_of[segment.id], segment.step, estimate.mean, estimate.std, true_reward)
 
 
 def _median_seconds(rows: Sequence[AnswerRow]) -> float | None:
     taken = [
         (row.answered_at - row.shown_at).total_seconds()
         for row in rows
-        if row.shown_at is not None and row.answered_at is not None
+        if row.kind == "human" and row.shown_at is not None and row.answered_at is not None
     ]
     return median(taken) if taken else None

@@ -18,7 +18,7 @@ from pairplay.health.watch import agree, informed, predictions_and_answers
 from pairplay.labels.records import AnswerRow
 from pairplay.report.figure import as_svg
 from pairplay.report.inspect_charts import accuracy_over_answers, claimed_and_observed, predicted_and_true
-from pairplay.report.inspect_clips import film, reward_line, strip
+from pairplay.report.inspect_clips import film, reward_line, signed, strip
 from pairplay.report.inspect_findings import SHOWN, Clip, Disagreement, Group, Judged
 from pairplay.report.page import document
 from pairplay.run.predictions import Prediction
@@ -35,9 +35,9 @@ _STYLE = """
 h3 { font-size: .95rem; margin: .75rem 0 .25rem; }
 .charts p, .columns p, .clip p { margin: .2rem 0; } .charts svg { margin: .5rem 0; }
 .alarm { border-left: 4px solid #D55E00; background: #fdf3ec; padding: .7rem 1rem; margin: .6rem 0;
-         border-radius: 0 6px 6px 0; max-width: 60rem; }
+         border-radius: 0 6px 6px 0; max-width: none; }
 .calm { border-left: 4px solid #009E73; background: #eef8f4; padding: .7rem 1rem; border-radius: 0 6px 6px 0;
-        max-width: 60rem; }
+        max-width: none; }
 .clip { border: 1px solid #e6e8ea; border-radius: 8px; padding: .8rem .9rem; margin: 0 0 1rem; }
 .clip > .row { display: flex; gap: .8rem; align-items: start; margin-top: .5rem; }
 .clip .along { flex: 1; min-width: 0; }
@@ -45,6 +45,7 @@ h3 { font-size: .95rem; margin: .75rem 0 .25rem; }
 .line { margin: .15rem 0 0 !important; overflow: visible; }
 video { width: 8.5rem; border-radius: 4px; background: #f6f7f8; }
 .chosen { box-shadow: 0 0 0 2px #009E73; border-radius: 6px; padding: .35rem; } .other { padding: .35rem; }
+tbody + tbody th { padding-top: 1.5rem; }
 small { font-size: .85em; } .quiet small { color: inherit; }
 """
 
@@ -91,7 +92,7 @@ Asked: “{escape(of.config.question)}”</p>
 
 
 def percent(share: float) -> str:
-    return f"{share:.0%}"
+    return f"{100 * share:.0f}\u00a0%"
 
 
 def _tiles(of: Inspection) -> str:
@@ -136,12 +137,12 @@ def _charts(of: Inspection) -> str:
     judged = of.judged
     error = judged.calibration.error
     if error is None:
-        charts.append(_empty("Is it as sure as it may be?", "No answer is held out of any member yet."))
+        charts.append(_empty("Is it as right as it is sure?", "No answer is held out of any member yet."))
     else:
         loss = judged.held_out.loss
         charts.append(
             _chart(
-                "Is it as sure as it may be?",
+                "Is it as right as it is sure?",
                 as_svg(claimed_and_observed(judged.calibration)),
                 "How often the side it favours was the answer, of held-out answers; a number is how many, a bar the "
                 f"95 % interval. On the dashed line it would be honest; it is off by {percent(error)} on average. "
@@ -150,13 +151,13 @@ def _charts(of: Inspection) -> str:
         )
     fit = judged.correlation
     if fit.pearson is None or fit.spearman is None:
-        charts.append(_empty("Does it match the true reward? Audit only", "The true reward of all clips is the same."))
+        charts.append(_empty("Against the true reward (audit only)", "The true reward of all clips is the same."))
     else:
         x = np.array([clip.value for clip in judged.clips])
-        y = np.array([clip.true_L.mean() for clip in judged.clips])
+        y = np.array([clip.true_reward.mean() for clip in judged.clips])
         charts.append(
             _chart(
-                "Does it match the true reward? Audit only",
+                "Against the true reward (audit only)",
                 as_svg(predicted_and_true(x, y)),
                 f"True reward a step against predicted, one point for each of {fit.of} clips: Pearson "
                 f"{fit.pearson:.2f}, Spearman {fit.spearman:.2f}. Neither the agent nor the model ever sees the true "
@@ -167,7 +168,7 @@ def _charts(of: Inspection) -> str:
 
 
 def _ahead_chart(of: Inspection) -> str:
-    heading = "Each answer, predicted before it was learnt"
+    heading = "Before it learnt the answer"
     known = informed(of.predictions)
     p, mu = predictions_and_answers(known)
     accuracy = moving_accuracy(p, mu)
@@ -214,17 +215,18 @@ def _clips(of: Inspection) -> str:
 <p class="quiet">The best and the worst of {len(clips)} clips that were compared, by predicted reward. The line is the
 predicted reward along the clip, below the pictures of the same moments; the band is how far the members of the ensemble
 disagree (one standard deviation); the dashed line is the average of all the agent has lately done. All lines have one
-scale, {bottom:+.2g} to {top:+.2g}.</p>
+scale, {signed(bottom)} to {signed(top)}.</p>
 <div class="columns">{columns}</div>"""
 
 
 def _clip(of: Inspection, clip: Clip, bottom: float, top: float) -> str:
     path = of.clips / f"{clip.clip}.mp4"
     pictures = strip(path) or '<p class="quiet">The film of this clip is missing.</p>'
-    return f"""<div class="clip"><p><b>{clip.value:+.3g}</b> a step
-<span class="quiet">± {clip.spread_L.mean():.2g}, played at step {clip.step:,}; true reward {clip.true_L.sum():.3g}</span>
-</p><div class="row">{film(path) or ""}<div class="along">{pictures}
-{reward_line(clip.reward_L, clip.spread_L, bottom, top)}</div></div></div>"""
+    true = f"true {signed(float(clip.true_reward.mean()))}"
+    return f"""<div class="clip"><p><b>{signed(clip.value)}</b> a step
+<span class="quiet">± {clip.spread.mean():.2g} · {true} (audit) · played at step {clip.step:,}</span></p>
+<div class="row">{film(path) or ""}<div class="along">{pictures}
+{reward_line(clip.reward, clip.spread, bottom, top)}</div></div></div>"""
 
 
 def _disagreements(of: Inspection) -> str:
@@ -236,8 +238,8 @@ def _disagreements(of: Inspection) -> str:
     bottom, top = _scale(judged.clips)
     cards = "".join(_disagreement(of, one, bottom, top) for one in judged.disagreements)
     return f"""<h2>Where it still disagrees</h2>
-<p class="quiet">The latest of {judged.wrong} answers (of {judged.asked}) that it holds to be unlikely although it learnt
-from them. Either the model cannot see what you saw, or the answer was a slip: look whether you would answer so again.</p>
+<p class="quiet">The latest of {judged.wrong} answers (of {judged.asked}) that it holds to be unlikely although it
+learnt from them. Either the model cannot see what you saw, or the answer was a slip: would you answer so again?</p>
 <div class="columns">{cards}</div>"""
 
 
@@ -247,8 +249,8 @@ def _disagreement(of: Inspection, one: Disagreement, bottom: float, top: float) 
     sides = "".join(
         f'<div class="{"chosen" if one.answer == side else "other"}">'
         f"{strip(of.clips / f'{clip.clip}.mp4', frames=4) or '<p class=quiet>The film is missing.</p>'}"
-        f"{reward_line(clip.reward_L, clip.spread_L, bottom, top)}"
-        f'<small class="quiet">{side}, {clip.value:+.3g} a step</small></div>'
+        f"{reward_line(clip.reward, clip.spread, bottom, top)}"
+        f'<small class="quiet">{side}, {signed(clip.value)} a step</small></div>'
         for side, clip in (("left", one.left), ("right", one.right))
     )
     return f"""<div class="clip"><p>{escape(one.labeler)} answered <b>{one.answer}</b>
@@ -258,23 +260,21 @@ def _disagreement(of: Inspection, one: Disagreement, bottom: float, top: float) 
 
 def _scale(clips: Sequence[Clip]) -> tuple[float, float]:
     """One scale for all drawings: nearly all rewards with their spread, and 0."""
-    low = np.concatenate([clip.reward_L - clip.spread_L for clip in clips])
-    high = np.concatenate([clip.reward_L + clip.spread_L for clip in clips])
+    low = np.concatenate([clip.reward - clip.spread for clip in clips])
+    high = np.concatenate([clip.reward + clip.spread for clip in clips])
     return min(0.0, float(np.quantile(low, 0.01))), max(0.0, float(np.quantile(high, 0.99)))
 
 
 def _answers(of: Inspection) -> str:
     if not of.rows:
         return "<p>There are no answers yet. Open the labelling page with <code>pairplay label</code>.</p>"
-    note = (
-        f"{of.corrected} rows more are answers that were undone or replaced, and their undoing. "
-        if of.corrected
-        else ""
-    )
+    note = f"{of.corrected} more rows are answers that were undone or replaced. " if of.corrected else ""
     return f"""<p class="quiet">{note}Intervals are 95 % (Wilson). Left share is of the answers that prefer a side: far
 from a half, somebody has a habit.</p>
-{_table("Who", of.labelers)}
-{_table("Why the pair was asked", of.strategies)}"""
+<div class="wide"><table>
+{_table("Who answered", of.labelers)}
+{_table("Why the pair was asked", of.strategies)}
+</table></div>"""
 
 
 def _table(first: str, groups: Sequence[Group]) -> str:
@@ -290,7 +290,7 @@ def _table(first: str, groups: Sequence[Group]) -> str:
         + f"<td>{_share(group.foreseen.accuracy)}</td></tr>"
         for group in groups
     )
-    return f'<div class="wide"><table><tr>{head}</tr>{rows}</table></div>'
+    return f"<tbody><tr>{head}</tr>{rows}</tbody>"
 
 
 def _share(of: Interval) -> str:
