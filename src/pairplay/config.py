@@ -224,7 +224,10 @@ def preset(env_id: str, name: str = "auto") -> TrainConfig:
         name = FAMILIES.get(env_id, "atari" if env_id.startswith("ALE/") else "control")
     if name not in PRESETS:
         raise UserError(unknown("preset", name, PRESETS))
-    return replace(PRESETS[name], env_id=env_id, question=QUESTIONS.get(env_id, TrainConfig.question))
+    chosen = replace(PRESETS[name], env_id=env_id, question=QUESTIONS.get(env_id, TrainConfig.question))
+    if env_id in WITHOUT_END_PENALTY:
+        chosen = replace(chosen, env=replace(chosen.env, end_penalty=0.0))
+    return chosen
 
 
 MUJOCO = (
@@ -235,6 +238,9 @@ MUJOCO = (
 
 FAMILIES = {"ALE/Enduro-v5": "enduro", **dict.fromkeys(MUJOCO, "mujoco")}
 """Environments with a preset of their own."""
+
+WITHOUT_END_PENALTY = ("ALE/Pong-v5",)
+"""Games that end because somebody has won: that is in the reward already (Christiano et al. 2017, A.2)."""
 
 QUESTIONS = {
     "ALE/Enduro-v5": "Drive fast and overtake as many cars as you can.",
@@ -247,7 +253,12 @@ QUESTIONS = {
 }
 """The goal in a person's words, where we know it; `--question` replaces it."""
 
-_ATARI = TrainConfig(reward_model=RewardModelConfig(fit_stride=3, fit_pairs=32, pretrain_pairs=400))
+# Nobody tells the learner why an episode ended; synthetic teachers mind the loss of a life, as the paper's oracle did.
+_ATARI = TrainConfig(
+    env=EnvConfig(ends="hide", end_penalty=1.0),
+    reward_model=RewardModelConfig(fit_stride=3, fit_pairs=32, pretrain_pairs=400),
+    queries=QueryConfig(pool=96),
+)
 _CONTROL = TrainConfig(
     total_timesteps=500_000,
     checkpoint_every=100_000,
@@ -273,10 +284,10 @@ _QUICK = replace(
     labels=290,
     num_envs=32,
     checkpoint_every=10_000,
-    env=EnvConfig(colour_envs=16, max_episode_steps=590),
+    env=replace(_ATARI.env, colour_envs=20, max_episode_steps=590),
     ppo=PPOConfig(num_steps=59, minibatch_size=118, learning_rate=1e-3, anneal_lr=False, gamma=0.95, clip_coef=0.2),
     reward_model=replace(_ATARI.reward_model, fit_pairs=200, pretrain_pairs=800, shaping=1.0),
-    queries=QueryConfig(anneal_steps=30_000, explore_steps=1888),
+    queries=QueryConfig(windows=40, pool=128, anneal_steps=30_000, explore_steps=1888, min_answers=10),
 )
 
 PRESETS: dict[str, TrainConfig] = {
@@ -291,6 +302,6 @@ PRESETS: dict[str, TrainConfig] = {
         labels=700,
         checkpoint_every=50_000,
         ppo=replace(_QUICK.ppo, anneal_lr=True),
-        queries=QueryConfig(explore_steps=1888),
+        queries=QueryConfig(windows=40, pool=128, explore_steps=1888),
     ),
 }

@@ -134,11 +134,7 @@ class Footage:
     captures: Array
     """`[L, H, W, 3]` uint8 pictures, or `[L, S]` float64 simulator states to be drawn later."""
     env_reward: FloatArray
-<<<<<<< HEAD
     """`[L]` as synthetic teachers see it: less `end_penalty` where `lost`. Stored for them and for audit."""
-=======
-    """`[L]`, less `end_penalty` where `lost`; stored beside the segment for synthetic teachers and audit."""
->>>>>>> envs
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class Judge:
 
 
 def load_judge(checkpoint: Checkpoint, config: TrainConfig, asked: Iterable[AskedPair]) -> Judge:
-    """The reward model in `checkpoint`; `asked` are all pairs of the run. UserError when it does not fit its options."""
+    """The reward model in `checkpoint`; `asked` are all pairs of the run. UserError if it does not fit the options."""
     with closing(make_envs(config.env_id, 1, config.env, seed=config.seed)) as envs:
         spec = envs.spec
     model = RewardModel(spec, config.reward_model, seed=config.seed, device=torch.device("cpu"))
