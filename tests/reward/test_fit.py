@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairplay.reward.fit import FitMetrics, _batches, split_of, fit
+from pairplay.reward.fit import FitMetrics, _batches, fit, split_of
 from pairplay.reward.model import RewardModel
 from pairplay.reward.split import Pair
 from pairplay.types import Array, Comparison, Segment
