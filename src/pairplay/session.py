@@ -140,6 +140,7 @@ class _Watch:
         self.task = self.progress.add_task("", total=config.total_timesteps, phase="starting", news="")
         self.said_at = 0.0
         self.server_deaths = 0
+        self.notice: str | None = None
 
     def __enter__(self) -> _Watch:
         self.progress.start()
@@ -157,6 +158,9 @@ class _Watch:
             self.said_at = time.monotonic()
             total = f"{self.config.total_timesteps:,}"
             self.console.print(f"{snapshot.phase}: {snapshot.step:,}/{total} steps, {news}")
+        if snapshot.notice is not None and snapshot.notice != self.notice:
+            self.console.print(snapshot.notice, style="yellow", markup=False)
+        self.notice = snapshot.notice
         if self.server is not None and not self.server.alive() and self.server_deaths < 3:
             self.server_deaths += 1
             self.console.print("The label server stopped; starting it again on the same port.", style="yellow")

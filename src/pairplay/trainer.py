@@ -12,6 +12,7 @@ import torch
 
 from pairplay.config import TrainConfig
 from pairplay.envs.base import Envs
+from pairplay.envs.fair import horizon_warning
 from pairplay.envs.make import make_envs
 from pairplay.episodes import EpisodeReturns
 from pairplay.hardware import Hardware
@@ -47,6 +48,8 @@ class Snapshot:
     step: int
     counts: Counts
     metrics: Mapping[str, float | None]
+    notice: str | None = None
+    """What the person should know now: an alarm, a warning, or that the answers are enough."""
 
 
 class Trainer:
@@ -85,6 +88,8 @@ class Trainer:
         self.fitted_pairs = 0
         self.seconds = 0.0
         self.last_iteration_s = 0.0
+        self.horizon: str | None = None
+        """A warning once an episode has ended by itself where the learner can see that."""
         self.stopping = False
         self.rejected: tuple[Rejected, ...] = ()
         if checkpoint is not None:
@@ -162,6 +167,11 @@ class Trainer:
             tell=tell,
         )
 
+    @property
+    def notice(self) -> str | None:
+        """One sentence for the person; None when all is well."""
+        return (self.oversight.notice if self.oversight else None) or self.horizon
+
     def stop(self) -> None:
         """Ask `train` to return after the iteration that is under way."""
         self.stopping = True
@@ -184,6 +194,8 @@ class Trainer:
             value_of=self.ppo.policy if self.learning else None,
         )
         if self.inquiry is not None:
+            if rollout.terminated.any():
+                self.horizon = horizon_warning(config.env_id, config.env.ends)
             self.inquiry.keep(rollout, windows, captures, step=self.step, iteration=self.iteration)
         return rollout
 
@@ -275,7 +287,7 @@ class Trainer:
         }
         self.writer.write(self.step, metrics)
         self._report_progress(phase, metrics)
-        return Snapshot(phase, self.step, counts, metrics)
+        return Snapshot(phase, self.step, counts, metrics, self.notice)
 
     def _report_progress(self, phase: str, metrics: Metrics, *, notice: str | None = None) -> None:
         self.store.post_progress(
@@ -289,7 +301,7 @@ class Trainer:
                 predicted_return=self.predicted_return.mean_return,
                 next_due_at_step=self.inquiry.schedule.next_due(self.step) if self.inquiry else None,
                 updated_at=datetime.now(UTC),
-                notice=notice or (self.oversight.notice if self.oversight else None),
+                notice=notice or self.notice,
             )
         )
 
