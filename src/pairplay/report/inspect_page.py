@@ -234,7 +234,8 @@ def _disagreements(of: Inspection) -> str:
         return ""
     judged = of.judged
     if not judged.disagreements:
-        return f"<h2>Where it still disagrees</h2><p>It agrees with each of {judged.strict} answers that prefer a side.</p>"
+        text = f"It agrees with each of {judged.strict} answers that prefer a side."
+        return f"<h2>Where it still disagrees</h2><p>{text}</p>"
     bottom, top = _scale(judged.clips)
     cards = "".join(_disagreement(of, one, bottom, top) for one in judged.disagreements)
     return f"""<h2>Where it still disagrees</h2>
