@@ -97,9 +97,9 @@ REWARD = np.random.default_rng(0).uniform(-0.9, 0.9, (8, 4)).astype(np.float32)
 
 
 def test_each_answer_is_predicted_once_and_before(watch: Watch, tmp_path: Path) -> None:
-    model, rows = Fixed(0.8, 0.6), [answer(1), answer(2, 0.0)]
-    watch.predict(model, [comparison(1)], lambda: rows, step=5, trained=False)
-    watch.predict(model, [comparison(1), comparison(2, 0.0)], lambda: rows, step=5, trained=False)
+    model, answers = Fixed(0.8, 0.6), [answer(1), answer(2, 0.0)]
+    watch.predict(model, [comparison(1)], lambda: answers, step=5, trained=False)
+    watch.predict(model, [comparison(1), comparison(2, 0.0)], lambda: answers, step=5, trained=False)
     watch.predict(
         Fixed(0.1, 0.1),
         [comparison(n) for n in (1, 2, 3)],

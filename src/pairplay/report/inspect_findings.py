@@ -85,8 +85,8 @@ class Judged:
     """Newest first."""
     wrong: int
     """How many there are in all."""
-    asked: int
-    """Answers that the model was asked about."""
+    strict: int
+    """Of how many answers: those that prefer a side."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def judge_answers(judge: Judge, store: LabelStore, rows: Sequence[AnswerRow]) ->
             for i in newest
         ),
         wrong=len(wrong),
-        asked=len(rows),
+        strict=int((mu_D != 0.5).sum()),
     )
 
 

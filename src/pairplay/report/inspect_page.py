@@ -234,11 +234,12 @@ def _disagreements(of: Inspection) -> str:
         return ""
     judged = of.judged
     if not judged.disagreements:
-        return f"<h2>Where it still disagrees</h2><p>It agrees with all of {judged.asked} answers by now.</p>"
+        text = f"It agrees with each of {judged.strict} answers that prefer a side."
+        return f"<h2>Where it still disagrees</h2><p>{text}</p>"
     bottom, top = _scale(judged.clips)
     cards = "".join(_disagreement(of, one, bottom, top) for one in judged.disagreements)
     return f"""<h2>Where it still disagrees</h2>
-<p class="quiet">The latest of {judged.wrong} answers (of {judged.asked}) that it holds to be unlikely although it
+<p class="quiet">The latest of {judged.wrong} answers (of {judged.strict}) that it holds to be unlikely although it
 learnt from them. Either the model cannot see what you saw, or the answer was a slip: would you answer so again?</p>
 <div class="columns">{cards}</div>"""
 
