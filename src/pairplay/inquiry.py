@@ -214,5 +214,9 @@ def film(windows: list[Window]) -> Film:
 
 
 def default_segment_length(env_id: str, clip_fps: float) -> int:
-    """25 agent steps for Atari (1.7 s at 15 a second), 1.5 seconds elsewhere. Christiano et al. 2017, A.1–A.2."""
-    return 25 if env_id.startswith("ALE/") else max(2, round(1.5 * clip_fps))
+    """25 agent steps for Atari (1.7 s at 15 a second); elsewhere 1.5 seconds, but 15 to 60 steps.
+
+    Christiano et al. 2017, A.1–A.2. Some simulators take 125 steps a second: 1.5 seconds of those would leave room for
+    one segment in a rollout.
+    """
+    return 25 if env_id.startswith("ALE/") else min(60, max(15, round(1.5 * clip_fps)))

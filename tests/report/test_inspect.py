@@ -18,6 +18,7 @@ from pairplay.config import RewardModelConfig, TrainConfig
 from pairplay.envs.make import make_envs
 from pairplay.health.agreement import calibration, wilson
 from pairplay.health.alarms import Alarms, Vitals
+from pairplay.labels.records import AskedPair
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
 from pairplay.report.inspect import inspect
@@ -25,7 +26,7 @@ from pairplay.report.inspect_charts import accuracy_over_answers, claimed_and_ob
 from pairplay.report.inspect_clips import FILM_BYTES, WIDTH, film, reward_line, strip
 from pairplay.report.inspect_findings import group_answers, judge_answers
 from pairplay.report.inspect_model import Judge, load_judge
-from pairplay.reward.fit import bootstrap_weights
+from pairplay.reward.fit import split_of
 from pairplay.reward.model import RewardEstimate, RewardModel
 from pairplay.run.checkpoint import load_newest, save
 from pairplay.run.clips import encode, save_clip
@@ -55,7 +56,7 @@ def model() -> RewardModel:
     made = RewardModel(spec, CONFIG.reward_model, seed=CONFIG.seed, device=torch.device("cpu"))
     # As after some rollouts: each member on a scale of its own.
     members = CONFIG.reward_model.members
-    made.scale.update(torch.randn(members, 16, 4, generator=torch.Generator().manual_seed(0)) * 0.3)
+    made.scale.take(torch.randn(members, 64, generator=torch.Generator().manual_seed(0)) * 0.3)
     return made
 
 
@@ -103,7 +104,7 @@ def checkpoint(run: RunDir, *, learning: bool = True, sick: bool | None = False)
         alarms = Alarms()
         for step in range(5):
             alarms.look(Vitals(step, outside_share=0.5 if sick else 0.0))
-        state["watch"] = {"alarms": alarms.state()}
+        state["oversight"] = {"watch": {"alarms": alarms.state()}}
     save(run.checkpoints, 4096, {f"reward.{name}": t for name, t in model().state().items()}, state)
 
 
@@ -131,16 +132,17 @@ def test_the_judge_is_the_saved_model(taught: RunDir) -> None:
     checkpoint(taught)
     saved = load_newest(taught.checkpoints)
     assert saved is not None
-    judge, original = load_judge(saved, CONFIG), model()
     segments = [footage(n).segment for n in range(6)]
+    asked = [AskedPair(7, segments[0].id, segments[1].id), AskedPair(9, segments[2].id, segments[0].id)]
+    judge, original = load_judge(saved, CONFIG, asked), model()
     returns_ES = original.segment_returns(segments)
     comparisons = [Comparison(7, segments[0], segments[1], 1.0), Comparison(9, segments[2], segments[0], 0.0)]
     delta_ED = returns_ES[:, [0, 2]] - returns_ES[:, [1, 0]]
     assert judge.probabilities(comparisons) == pytest.approx(0.9 / (1 + np.exp(-delta_ED)) + 0.05, abs=1e-6)
-    assert judge.held_out(comparisons).tolist() == (bootstrap_weights(CONFIG.seed, 3, [7, 9]) == 0).tolist()
+    assert judge.held_out(comparisons).tolist() == split_of(original, comparisons).held_ED.tolist()
     # A clip's rewards are those the policy is paid: each member on its own scale, then averaged.
     raw_EL = np.stack([original.segment_returns([piece])[:, 0] for piece in one_step_pieces(segments[3])], axis=1)
-    paid_EL = original.scale.normalise(torch.from_numpy(raw_EL)[:, None])[:, 0].numpy() * CONFIG.reward_model.target_std
+    paid_EL = original.scale.normalise(torch.from_numpy(raw_EL)).numpy() * CONFIG.reward_model.target_std
     got = judge.segment_rewards(segments)[3]
     assert got.mean == pytest.approx(paid_EL.mean(0), abs=1e-6)
     assert got.std == pytest.approx(paid_EL.std(0), abs=1e-6)
