@@ -163,7 +163,7 @@ def test_without_held_out_data_it_stays() -> None:
 
 
 def test_it_is_saved() -> None:
-    model, other = make_model(VECTOR), make_model(VECTOR)
+    model, other = (make_model(VECTOR, replace(CONFIG, l2=0.01)) for _ in range(2))
     fit(model, nonsense(20), pairs=200, rng=np.random.default_rng(0))
     assert model.regulariser.coefficient.tolist() != other.regulariser.coefficient.tolist()
     other.load(model.state())
