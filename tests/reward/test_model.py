@@ -152,6 +152,17 @@ def test_without_normalising_the_reward_moves_and_says_so(spec: EnvSpec) -> None
     np.testing.assert_allclose(model.relabel(rollout).mean, moved.scale * before + moved.shift, atol=1e-3)
 
 
+def test_each_refit_is_compared_with_the_one_before_it_also_after_a_restart() -> None:
+    model = make_model(VECTOR, replace(CONFIG, normalise=False))
+    model.relabel(make_rollout(VECTOR))
+    for scale in (2.0, 3.0):
+        copy = make_model(VECTOR, replace(CONFIG, normalise=False), seed=7)
+        copy.load(model.state())
+        model = copy
+        distort(model, scale, 0.0)
+        assert model.renormalise().scale == pytest.approx(scale, rel=1e-3)
+
+
 def test_values_follow_the_reward(spec: EnvSpec) -> None:
     """A critic that knew the return of every state under the old reward knows it under the new one."""
     policy = Policy(spec, PPOConfig(hidden=8))

@@ -201,6 +201,15 @@ def test_the_test_above_would_notice_training_mode() -> None:
     np.testing.assert_array_equal(model.segment_returns(segments) * 0, quiet * 0)
 
 
+def test_features_are_dropped_in_training() -> None:
+    model, segment = make_model(IMAGE, replace(CONFIG, dropout=0.5)), make_segment(IMAGE, "s")
+    quiet = model.segment_returns([segment])
+    with model.training(np.random.default_rng(0)):
+        first, second = model.segment_returns([segment]), model.segment_returns([segment])
+    assert not np.allclose(first, quiet)
+    assert not np.allclose(first, second)
+
+
 def test_a_fit_that_fails_leaves_training_mode() -> None:
     model = make_model(IMAGE, TRICKY)
     with pytest.raises(RuntimeError), model.training(np.random.default_rng(0)):
