@@ -1,5 +1,6 @@
 """The policy's head: what joystick actions share, and that nothing becomes inexpressible."""
 
+import pytest
 import torch
 
 from pairplay.config import PPOConfig
@@ -48,3 +49,17 @@ def test_every_policy_stays_expressible() -> None:
     head = JoystickHead(3, positions)
     assert torch.linalg.matrix_rank(torch.cat([positions, torch.eye(4)], 1)) == 4
     assert head(torch.zeros(2, 3)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("frame_shape", [(40, 40), (3,)], ids=["pictures", "vectors"])
+def test_moving_the_value_moves_every_value_and_no_action(frame_shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    policy = Policy(EnvSpec("Any-v0", frame_shape, 1, 4, (), (), 15.0), PPOConfig())
+    obs = torch.randint(0, 255, (8, 1, *frame_shape), dtype=torch.uint8)
+    obs = obs if policy.is_image else obs.float()
+    with torch.no_grad():
+        logits, value = policy(obs)
+        policy.move_value(5.0, 300.0)
+        moved_logits, moved = policy(obs)
+    torch.testing.assert_close(moved, 5.0 * value + 300.0, rtol=1e-4, atol=1e-3)
+    assert torch.equal(moved_logits, logits)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from pairplay.config import PPOConfig
+from pairplay.policy.networks import Policy
 from pairplay.reward import model as model_module
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
-from pairplay.types import EnvSpec, FloatArray, Rollout, Segment, UserError
+from pairplay.reward.normaliser import Affine
+from pairplay.types import Comparison, EnvSpec, FloatArray, Rollout, Segment, UserError
 
 from .examples import CONFIG, IMAGE, REACH, VECTOR, compare, make_model, make_rollout, make_segment
 
@@ -114,6 +117,141 @@ def test_a_constant_prediction_is_zero_reward() -> None:
     estimate = model.relabel(make_rollout(VECTOR))
     np.testing.assert_array_equal(estimate.mean, np.zeros((7, 2)))
     np.testing.assert_array_equal(estimate.std, np.zeros((7, 2)))
+
+
+# -- the scale of the reward -----------------------------------------------------------------------------------------
+
+
+def distort(model: RewardModel, scale: float, shift: float) -> None:
+    """A refit that does nothing else to the raw predictions."""
+    with torch.no_grad():
+        model.network.head.out.weight.mul_(scale)
+        model.network.head.out.bias.mul_(scale).add_(shift)
+
+
+def test_a_refit_that_changes_the_scale_alone_changes_no_reward(spec: EnvSpec) -> None:
+    model, rollout = make_model(spec), make_rollout(spec)
+    before = model.relabel(rollout)
+    distort(model, 5.0, 3.0)
+    moved = model.renormalise()
+    assert moved.scale == pytest.approx(1.0, rel=1e-3)
+    assert moved.shift == pytest.approx(0.0, abs=1e-4)
+    after = model.relabel(rollout)
+    np.testing.assert_allclose(after.mean, before.mean, atol=1e-4)
+    np.testing.assert_allclose(after.std, before.std, atol=1e-4)
+
+
+def test_without_normalising_the_reward_moves_and_says_so(spec: EnvSpec) -> None:
+    model, rollout = make_model(spec, replace(CONFIG, normalise=False)), make_rollout(spec)
+    before = model.relabel(rollout).mean
+    np.testing.assert_allclose(before, model.score(rollout).mean(0), rtol=1e-4, atol=1e-6)
+    distort(model, 5.0, 3.0)
+    moved = model.renormalise()
+    assert moved.scale == pytest.approx(5.0, rel=1e-3)
+    assert moved.shift == pytest.approx(3.0, abs=1e-3)
+    np.testing.assert_allclose(model.relabel(rollout).mean, moved.scale * before + moved.shift, atol=1e-3)
+
+
+def test_each_refit_is_compared_with_the_one_before_it_also_after_a_restart() -> None:
+    model = make_model(VECTOR, replace(CONFIG, normalise=False))
+    model.relabel(make_rollout(VECTOR))
+    for scale in (2.0, 3.0):
+        copy = make_model(VECTOR, replace(CONFIG, normalise=False), seed=7)
+        copy.load(model.state())
+        model = copy
+        distort(model, scale, 0.0)
+        assert model.renormalise().scale == pytest.approx(scale, rel=1e-3)
+
+
+def test_values_follow_the_reward(spec: EnvSpec) -> None:
+    """A critic that knew the return of every state under the old reward knows it under the new one."""
+    policy = Policy(spec, PPOConfig(hidden=8))
+    model, rollout = make_model(spec, replace(CONFIG, normalise=False)), make_rollout(spec)
+    model.relabel(rollout)
+    obs = torch.from_numpy(rollout.frames[: spec.stack].swapaxes(0, 1).copy())
+    with torch.no_grad():
+        old = policy(obs)[1]
+        distort(model, 5.0, 3.0)
+        moved = model.renormalise()
+        policy.move_value(moved.scale, moved.shift / (1.0 - 0.99))
+        torch.testing.assert_close(policy(obs)[1], 5.0 * old + 300.0, rtol=1e-3, atol=0.2)
+
+
+def test_between_fits_a_state_is_always_paid_the_same(spec: EnvSpec) -> None:
+    model, rollout = make_model(spec), make_rollout(spec)
+    first = model.relabel(rollout).mean
+    for seed in range(1, 4):
+        other = make_rollout(spec, seed=seed)
+        model.relabel(replace(other, frames=other.frames // 2 if spec.is_image else other.frames * 3 + 1))
+    np.testing.assert_array_equal(model.relabel(rollout).mean, first)
+
+
+def test_measuring_the_scale_again_changes_nothing(spec: EnvSpec) -> None:
+    """It is taken from the current parameters, not blended with what was before: no drift, nothing applied twice."""
+    model, rollout = make_model(spec), make_rollout(spec)
+    first = model.relabel(rollout).mean
+    for _ in range(3):
+        moved = model.renormalise()
+        assert moved.scale == pytest.approx(1.0, rel=1e-4)
+        assert moved.shift == pytest.approx(0.0, abs=1e-5)
+    np.testing.assert_allclose(model.relabel(rollout).mean, first, atol=1e-5)
+
+
+def test_nothing_was_paid_before_the_first_scale() -> None:
+    model = make_model(VECTOR)
+    assert model.renormalise() == Affine(1.0, 0.0)
+    model.observe(make_rollout(VECTOR))
+    distort(model, 7.0, -2.0)
+    assert model.renormalise() == Affine(1.0, 0.0)
+    assert model.scale.known
+
+
+def test_states_that_were_only_observed_do_not_disturb_the_comparison() -> None:
+    model = make_model(VECTOR, replace(CONFIG, normalise=False))
+    model.relabel(make_rollout(VECTOR))
+    model.observe(make_rollout(VECTOR, seed=1))
+    distort(model, 2.0, 1.0)
+    moved = model.renormalise()
+    assert moved.scale == pytest.approx(2.0, rel=1e-3)
+    assert moved.shift == pytest.approx(1.0, abs=1e-3)
+
+
+# -- other views of the same predictions -----------------------------------------------------------------------------
+
+
+def test_probabilities_are_bradley_terry_with_errors(spec: EnvSpec) -> None:
+    model = make_model(spec)
+    a, b, c = (make_segment(spec, name, seed=i) for i, name in enumerate("abc"))
+    comparisons = [Comparison(1, a, b, 1.0), Comparison(2, b, a, 0.0), Comparison(3, c, b, 0.5)]
+    return_ES = model.segment_returns([a, b, c]).astype(np.float64)
+    expected = 0.9 / (1 + np.exp(-(return_ES[:, [0, 1, 2]] - return_ES[:, [1, 0, 1]]))) + 0.05
+    np.testing.assert_allclose(model.probabilities(comparisons), expected, rtol=1e-4)
+    assert model.probabilities([]).shape == (3, 0)
+
+
+def test_steps_of_a_segment_are_paid_as_those_of_a_rollout(spec: EnvSpec) -> None:
+    model, rollout = make_model(spec), make_rollout(spec, done_rate=0.0)
+    paid = model.relabel(rollout)
+    frames = rollout.frames[2 : 2 + spec.stack - 1 + 4, 1]
+    segment = Segment("s", frames, int(rollout.age[2, 1]), rollout.action[2:6, 1], env=1, step=0, iteration=0)
+    first, second = model.segment_rewards([segment, make_segment(spec, "other", length=3)])
+    np.testing.assert_allclose(first.mean, paid.mean[2:6, 1], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(first.std, paid.std[2:6, 1], rtol=1e-3, atol=1e-5)
+    assert second.mean.shape == (3,)
+    assert model.segment_rewards([]) == []
+
+
+def test_features_have_one_width_and_tell_segments_apart(spec: EnvSpec) -> None:
+    model = make_model(spec)
+    segments = [make_segment(spec, str(i), length=3 + i, seed=i) for i in range(3)]
+    features = model.features(segments)
+    assert features.shape == (3, 3 * CONFIG.hidden)
+    np.testing.assert_allclose(model.features(segments[1:2])[0], features[1], rtol=1e-4, atol=1e-5)
+    assert len(np.unique(features.round(4), axis=0)) == 3
+    assert model.features([]).shape == (0, 3 * CONFIG.hidden)
+
+
+# -- what is known of the inputs -------------------------------------------------------------------------------------
 
 
 def test_relabel_learns_the_scale_of_the_inputs_and_score_does_not() -> None:

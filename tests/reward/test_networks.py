@@ -1,15 +1,21 @@
 """One pass of the ensemble is E separate networks."""
 
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from pairplay.reward.networks import Convolutions, make_network
-from pairplay.types import EnvSpec, UserError
+from pairplay.config import RewardModelConfig
+from pairplay.reward import model as model_module
+from pairplay.reward.fit import fit
+from pairplay.reward.model import RewardModel
+from pairplay.reward.networks import BatchNorm, Convolutions, make_network
+from pairplay.types import Comparison, EnvSpec, UserError
 
-from .examples import CONFIG, IMAGE, VECTOR
+from .examples import CONFIG, IMAGE, VECTOR, compare, make_model, make_rollout, make_segment
 
 
 def draw_input(spec: EnvSpec, batch: int = 5) -> tuple[Tensor, Tensor]:
@@ -81,3 +87,161 @@ def test_pixels_are_scaled_to_one() -> None:
 def test_frames_too_small_for_the_convolutions() -> None:
     with pytest.raises(UserError, match="too small"):
         make_network(replace(IMAGE, frame_shape=(40, 40)), CONFIG, seed=0)
+
+
+# -- the options -----------------------------------------------------------------------------------------------------
+
+NORMED = replace(CONFIG, batch_norm=True)
+
+
+@pytest.mark.parametrize("change", [{"network": "nature"}, {"batch_norm": True}, {"network": "nature", "members": 2}])
+def test_every_kind_of_network_is_separate_networks(change: dict[str, Any]) -> None:
+    """One member's pictures, norms and weights reach no other member, in training neither."""
+    config, (obs, action) = replace(CONFIG, **change), draw_input(IMAGE)
+    network = make_network(IMAGE, config, seed=1).train()
+    network(obs, action)[0].sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None
+        others = parameter.grad.chunk(config.members)[1:]
+        assert all(not part.any() for part in others), name
+
+
+def test_layers_of_both_networks() -> None:
+    paper, nature = (make_network(IMAGE, replace(CONFIG, network=name), seed=0) for name in ("paper", "nature"))
+    kernels = [
+        [p.shape[-1] for n, p in net.named_parameters() if "conv" in n and p.ndim == 4] for net in (paper, nature)
+    ]
+    assert kernels == [[7, 5, 3, 3], [8, 4, 3]]
+
+
+def test_batch_norm_by_hand() -> None:
+    norm = BatchNorm(1)
+    x = torch.tensor([1.0, 3.0, 5.0, 7.0]).reshape(4, 1, 1, 1)
+    standard = torch.tensor([-3.0, -1.0, 1.0, 3.0]).reshape(4, 1, 1, 1) / 5**0.5
+    torch.testing.assert_close(norm.train()(x), standard, rtol=1e-4, atol=1e-4)
+    # One mini-batch is all that is known, so it is known whole: mean 4, unbiased variance 20/3.
+    torch.testing.assert_close(norm.eval()(x), (x - 4.0) / (20 / 3) ** 0.5, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_takes_a_single_value_by_what_is_known() -> None:
+    norm = BatchNorm(2).train()
+    x = torch.tensor([[[[3.0]], [[-1.0]]]])
+    torch.testing.assert_close(norm(x), x, rtol=1e-4, atol=1e-4)
+    assert norm.batches == 0
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    network = make_network(IMAGE, replace(CONFIG, dropout=0.25), seed=0).train()
+    torso = network.torso
+    assert isinstance(torso, Convolutions)
+    torso.noise = torch.Generator().manual_seed(0)
+    dropped = torso._drop(torch.ones(200, 48, 2, 2))
+    assert sorted({*dropped.flatten().tolist()}) == pytest.approx([0.0, 1 / 0.75])
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.25, abs=0.02)
+    assert (dropped.amax((2, 3)) == dropped.amin((2, 3))).all(), "whole feature maps"
+    members = (dropped[:, :, 0, 0] == 0).float().chunk(3, dim=1)
+    assert not torch.equal(members[0], members[1])
+
+
+@pytest.mark.parametrize("spec", [IMAGE, VECTOR])
+def test_without_sight_of_the_action_it_does_not_matter(spec: EnvSpec) -> None:
+    model = make_model(spec, replace(CONFIG, see_action=False))
+    segment = make_segment(spec, "s")
+    other = replace(segment, action=(segment.action + 1) % spec.num_actions)
+    np.testing.assert_array_equal(model.segment_returns([segment]), model.segment_returns([other]))
+    seeing = make_model(spec)
+    assert not np.array_equal(seeing.segment_returns([segment]), seeing.segment_returns([other]))
+
+
+def test_embedding_is_what_the_reward_is_made_of() -> None:
+    network, (obs, action) = make_network(VECTOR, CONFIG, seed=0), draw_input(VECTOR)
+    hidden = network.embed(obs, action)
+    assert hidden.shape == (3, 5, CONFIG.hidden)
+    torch.testing.assert_close(network.head.out(hidden).squeeze(-1), network(obs, action))
+
+
+# -- training mode is for fitting alone ------------------------------------------------------------------------------
+
+TRICKY = replace(CONFIG, batch_norm=True, dropout=0.5, network="nature")
+
+
+def fitted(config: RewardModelConfig = TRICKY) -> RewardModel:
+    model = make_model(IMAGE, config)
+    segments = [make_segment(IMAGE, str(i), length=3, seed=i) for i in range(8)]
+    fit(model, compare(segments, lambda s: s.frames.mean(), 12), pairs=24, rng=np.random.default_rng(0))
+    return model
+
+
+def test_predictions_are_fixed_and_do_not_depend_on_their_company() -> None:
+    """Fails if the network predicts in training mode: dropped features and the mini-batch's own statistics show."""
+    model = fitted()
+    assert not model.network.training
+    before = model.state()
+    segments = [make_segment(IMAGE, f"new{i}", seed=100 + i) for i in range(4)]
+    together = model.segment_returns(segments)
+    np.testing.assert_array_equal(model.segment_returns(segments), together)
+    alone = np.concatenate([model.segment_returns([segment]) for segment in segments], axis=1)
+    np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-5)
+    probabilities = model.probabilities([Comparison(1, segments[0], segments[1], 1.0)])
+    np.testing.assert_array_equal(model.probabilities([Comparison(1, segments[0], segments[1], 1.0)]), probabilities)
+    rollout = make_rollout(IMAGE)
+    np.testing.assert_array_equal(model.score(rollout), model.score(rollout))
+    first = model.relabel(rollout)
+    np.testing.assert_array_equal(model.relabel(rollout).mean, first.mean)
+    after = model.state()
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("network/"))
+
+
+def test_the_test_above_would_notice_training_mode() -> None:
+    model = fitted()
+    segments = [make_segment(IMAGE, f"new{i}", seed=100 + i) for i in range(4)]
+    quiet = model.segment_returns(segments)
+    with model.training(np.random.default_rng(0)):
+        assert not np.allclose(model.segment_returns(segments), quiet)
+    np.testing.assert_array_equal(model.segment_returns(segments) * 0, quiet * 0)
+
+
+def test_features_are_dropped_in_training() -> None:
+    model, segment = make_model(IMAGE, replace(CONFIG, dropout=0.5)), make_segment(IMAGE, "s")
+    quiet = model.segment_returns([segment])
+    with model.training(np.random.default_rng(0)):
+        first, second = model.segment_returns([segment]), model.segment_returns([segment])
+    assert not np.allclose(first, quiet)
+    assert not np.allclose(first, second)
+
+
+def test_a_fit_that_fails_leaves_training_mode() -> None:
+    model = make_model(IMAGE, TRICKY)
+    with pytest.raises(RuntimeError), model.training(np.random.default_rng(0)):
+        raise RuntimeError
+    assert not model.network.training
+
+
+def test_a_mini_batch_is_normalised_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where predicting would cut it into several passes."""
+    segments = [make_segment(IMAGE, str(i), length=3, seed=i) for i in range(4)]
+    returns = []
+    for chunk in (256, 5):
+        monkeypatch.setitem(model_module.CHUNK, "cpu", chunk)
+        model = make_model(IMAGE, NORMED)
+        with model.training(np.random.default_rng(0)):
+            returns.append(model.segment_returns(segments))
+    np.testing.assert_allclose(returns[0], returns[1], rtol=1e-4, atol=1e-5)
+
+
+def test_the_same_fit_drops_the_same_features_and_resumes() -> None:
+    first, second = fitted().state(), fitted().state()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    copy = make_model(IMAGE, TRICKY, seed=5)
+    copy.load(first)
+    segment = make_segment(IMAGE, "s")
+    np.testing.assert_array_equal(copy.segment_returns([segment]), fitted().segment_returns([segment]))
+
+
+def test_batch_norm_in_bf16() -> None:
+    model = RewardModel(IMAGE, NORMED, seed=0, device=torch.device("cpu"), precision="bf16")
+    segments = [make_segment(IMAGE, str(i), length=3, seed=i) for i in range(4)]
+    metrics = fit(model, compare(segments, lambda s: s.frames.mean(), 4), pairs=4, rng=np.random.default_rng(0))
+    assert metrics.loss is not None
+    assert np.isfinite(metrics.loss)
+    assert np.isfinite(model.segment_returns(segments)).all()

@@ -162,8 +162,15 @@ def test_without_held_out_data_it_stays() -> None:
     assert metrics.ratio is None
 
 
+def test_it_stays_when_it_is_not_to_adapt() -> None:
+    model = make_model(VECTOR, replace(CONFIG, l2=0.01, adaptive_l2=False))
+    metrics = fit(model, nonsense(20), pairs=200, rng=np.random.default_rng(0))
+    assert model.regulariser.coefficient.tolist() == [0.01] * 3
+    assert metrics.ratio is not None
+
+
 def test_it_is_saved() -> None:
-    model, other = make_model(VECTOR), make_model(VECTOR)
+    model, other = (make_model(VECTOR, replace(CONFIG, l2=0.01)) for _ in range(2))
     fit(model, nonsense(20), pairs=200, rng=np.random.default_rng(0))
     assert model.regulariser.coefficient.tolist() != other.regulariser.coefficient.tolist()
     other.load(model.state())

@@ -185,6 +185,14 @@ class Policy(nn.Module):
         logits, value = self(obs)
         return self._log_prob(logits, action), self._entropy(logits), value
 
+    @torch.no_grad()
+    def move_value(self, scale: float, shift: float) -> None:
+        """V ← scale · V + shift, exactly, for every observation; the actions stay what they are."""
+        last = self.critic[-1] if isinstance(self.critic, nn.Sequential) else self.critic
+        assert isinstance(last, nn.Linear)
+        last.weight.mul_(scale)
+        last.bias.mul_(scale).add_(shift)
+
     def _log_prob(self, logits: Tensor, action: Tensor) -> Tensor:
         if self.discrete:
             return logits.log_softmax(1).gather(1, action[:, None]).squeeze(1)

@@ -13,10 +13,11 @@ from pairplay.types import Array, FloatArray
 
 OVERFIT, UNDERFIT = 1.5, 1.1
 """Held-out over training loss: above the first the coefficient rises, below the second it falls (§2.2.3)."""
-FACTOR = 1.5
+FACTOR = 2.0
 """By which it moves, each time."""
-LOW, HIGH = 1e-5, 10.0
-"""Its bounds. AdamW moves a weight by about the learning rate a step, so a coefficient c keeps weights below 1/c."""
+LOW, HIGH = 1e-4, 10.0
+"""Its bounds. AdamW moves a weight by about the learning rate a step, so a coefficient c keeps weights below 1/c:
+below the lower bound nothing is felt, and at 100 a network forgot all it had learnt."""
 DECAY = 0.9
 """Of what earlier fits showed: one fit holds out a dozen comparisons, and so few scatter widely."""
 
