@@ -213,6 +213,7 @@ def _start(job: Job, slot: int, beside: int) -> Child:
         environment["PYTHONPATH"] = str(ROOT / "src")
     else:
         words = [str(ROOT / job.peer.python), *words[1:]]
+    environment["TQDM_DISABLE"] = "1"  # bars make a log unreadable
     if beside > 1:
         environment["OMP_NUM_THREADS"] = str(share)
     log = _beside(job, ".log")
