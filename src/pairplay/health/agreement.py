@@ -167,6 +167,8 @@ def _pearson(x: Floats, y: Floats) -> float | None:
     # A constant leaves a spread of rounding errors, and those correlate with anything.
     if any(np.abs(d).max() <= 1e-9 * np.abs(of).max() for d, of in ((dx, x), (dy, y))):
         return None
+    # To a common size first: the square of a small number is 0.
+    dx, dy = dx / np.abs(dx).max(), dy / np.abs(dy).max()
     return float(np.clip((dx @ dy) / math.sqrt((dx @ dx) * (dy @ dy)), -1.0, 1.0))
 
 
