@@ -49,7 +49,7 @@ class Fixed:
         self.asked.append([comparison.key for comparison in comparisons])
         return np.repeat(np.array(self.members, np.float32)[:, None], len(comparisons), 1)
 
-    def segment_rewards(self, segments: Sequence[Segment]) -> list[RewardEstimate]:
+    def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> list[RewardEstimate]:
         self.measured += 1
         ramp = np.linspace(-1, 1, 101, dtype=np.float32)
         return [RewardEstimate(ramp + self.reward, np.full(101, self.spread, np.float32)) for _ in segments]

@@ -16,7 +16,7 @@ from pairplay.run.layout import RunDir
 from pairplay.run.predictions import PredictionLog
 from pairplay.types import Comparison, Rollout, Segment
 
-RANKED = 64
+RANKED = 48
 """Of the latest segments, whose ranking tells whether more answers change anything."""
 
 
@@ -31,6 +31,7 @@ class Oversight:
             held_out=lambda comparisons: split_of(model, comparisons, pairs).held_ED,
             target_std=config.reward_model.target_std,
             piece=piece,
+            stride=config.reward_model.fit_stride,
         )
         self.enough = Enough()
         self._ranked: list[Segment] = []
@@ -72,7 +73,7 @@ class Oversight:
         return alarms[-1].message if alarms else self.enough.sentence
 
     def _returns(self, segments: Sequence[Segment]) -> dict[str, float]:
-        estimates = self.model.segment_rewards(segments)
+        estimates = self.model.segment_rewards(segments, stride=self.model.config.fit_stride)
         return {segment.id: float(of.mean.sum()) for segment, of in zip(segments, estimates, strict=True)}
 
     def state(self) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class Model(Protocol):
         """`[E, D]` each member's P[left]."""
         ...
 
-    def segment_rewards(self, segments: Sequence[Segment]) -> Sequence[Estimate]:
-        """`[L]` each, for every segment."""
+    def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> Sequence[Estimate]:
+        """For every segment, the rewards of every stride-th step."""
         ...
 
 
@@ -70,14 +70,17 @@ class Watch:
         held_out: Callable[[Sequence[Comparison]], BoolArray],
         target_std: float,
         piece: int,
+        stride: int = 1,
     ) -> None:
         """`held_out` gives `[E, D]`: which member never trains on which comparison. `target_std` is the spread that
-        rewards are scaled to. `piece` is how many steps of a rollout make one point of the correlation."""
+        rewards are scaled to. `piece` is how many steps of a rollout make one point of the correlation, and every stride-th
+        step of a clip is measured."""
         self.log = log
         self.alarms = Alarms()
         self._held_out = held_out
         self._target_std = target_std
         self._piece = piece
+        self._stride = stride
         self._looks = 0
         self._labelled: _Labelled | None = None
 
@@ -198,7 +201,7 @@ class Watch:
         known = ~np.isnan(p_D)
         mu_D = np.array([comparison.mu for comparison in chosen])
         segments = {side.id: side for comparison in chosen for side in (comparison.left, comparison.right)}
-        estimates = model.segment_rewards(list(segments.values()))
+        estimates = model.segment_rewards(list(segments.values()), stride=self._stride)
         rewards = np.concatenate([estimate.mean for estimate in estimates])
         low, high = np.quantile(rewards, (0.01, 0.99))
         spread = float(np.concatenate([estimate.std for estimate in estimates]).mean())

@@ -166,14 +166,6 @@ class Policy(nn.Module):
         return action, self._log_prob(logits, action), value
 
     @torch.no_grad()
-    def move_value(self, scale: float, shift: float) -> None:
-        """V ← scale · V + shift, for every observation: what a reward that was rescaled does to its discounted sum."""
-        last = self.critic[-1] if isinstance(self.critic, nn.Sequential) else self.critic
-        assert isinstance(last, nn.Linear)
-        last.weight.mul_(scale)
-        last.bias.mul_(scale).add_(shift)
-
-    @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:
         """The most probable actions, for showing what was learnt."""
         logits, _ = self(obs)

@@ -139,24 +139,28 @@ class RewardModel:
 
     @torch.no_grad()
     def segment_returns(self, segments: Sequence[Segment]) -> FloatArray:
-        """Raw predictions summed over each segment, `[E, S]`."""
-        return self.returns(segments).cpu().numpy()
+        """Raw predictions summed over each segment, `[E, S]`, from as many of its steps as `fit` looks at."""
+        return self.returns(segments, stride=self.config.fit_stride).cpu().numpy()
 
     @torch.no_grad()
     def probabilities(self, comparisons: Sequence[Comparison]) -> FloatArray:
         """Each member's P[left is preferred], the error term included, `[E, D]`."""
         place, segments = unique(comparisons)
-        return_ES = self.returns(segments)
+        return_ES = self.returns(segments, stride=self.config.fit_stride)
         left, right = ([place[getattr(c, side).id] for c in comparisons] for side in ("left", "right"))
         log_prob_ED = preference_log_prob(return_ES[:, left], return_ES[:, right], self.config.error_rate)
         return log_prob_ED.exp().cpu().numpy()
 
     @torch.no_grad()
-    def segment_rewards(self, segments: Sequence[Segment]) -> list[RewardEstimate]:
-        """The reward of each segment's steps, `[L]` each, in the unit that the policy is paid in."""
+    def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> list[RewardEstimate]:
+        """The reward of each segment's steps, in the unit that the policy is paid in.
+
+        `[L]` each, or fewer: of every stride-th step.
+        """
         if not segments:
             return []
-        parts = torch.split(self._predict(self._film(segments)), [len(segment) for segment in segments], dim=1)
+        taken = _thinned(segments, stride)
+        parts = torch.split(self._predict(self._film(segments, taken)), [len(steps) for steps in taken], dim=1)
         return [self._estimate(reward_EL) for reward_EL in parts]
 
     @torch.no_grad()
@@ -164,8 +168,9 @@ class RewardModel:
         """A description of each segment for measuring distances: last hidden layers averaged over steps, `[S, E·H]`."""
         if not segments:
             return np.zeros((0, self.config.members * self.config.hidden), np.float32)
-        hidden_EBH = self._predict(self._film(segments), self.network.embed)
-        parts = torch.split(hidden_EBH, [len(segment) for segment in segments], dim=1)
+        taken = _thinned(segments, self.config.fit_stride)
+        hidden_EBH = self._predict(self._film(segments, taken), self.network.embed)
+        parts = torch.split(hidden_EBH, [len(steps) for steps in taken], dim=1)
         return torch.stack([hidden_ELH.mean(1).flatten() for hidden_ELH in parts]).cpu().numpy()
 
     def returns(
@@ -348,6 +353,11 @@ class RewardModel:
     def _tensor(self, array: Array) -> Tensor:
         # Arrays that come out of a database are read-only, and torch warns of those.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+
+
+def _thinned(segments: Sequence[Segment], stride: int) -> list[IntArray]:
+    """Every stride-th step of each segment."""
+    return [np.arange(0, len(segment), stride) for segment in segments]
 
 
 def unique(comparisons: Sequence[Comparison]) -> tuple[dict[str, int], list[Segment]]:
