@@ -68,10 +68,8 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
         "Three seeds tell large effects from none; a difference smaller than the spread of the recipe's own seeds is "
         "no finding. Runs of one seed begin alike, and part at the first difference.",
     ]
-    values = {
-        env_id: {change: pages.finals(groups.get((env_id, change), [])) for change in CHANGES} for env_id in TASKS
-    }
-    picture = pages.dots_picture("Final true return: each seed, and their mean; dashed: the recipe's mean", values)
+    dots = {env_id: {change: pages.finals(groups.get((env_id, change), [])) for change in CHANGES} for env_id in TASKS}
+    picture = pages.dots_picture("Final true return: each seed, and their mean; dashed: the recipe's mean", dots)
     return pages.write(NAME, "The recipe, one thing changed at a time", parts, rows, wanted, picture)
 
 

@@ -6,7 +6,8 @@ imitation 1.0.1's preference comparisons, at the settings that it documents, aga
 fixed length that both can run; the oracle answers both. Three tasks, three seeds: 18 runs; see benchmarks/README.md for
 times measured. `--install` makes .venv-imitation first, since imitation needs an older Gymnasium. Also: --seeds, --only
 imitation, --hours, --list, --report-only. Writes `benchmarks/imitation_peer_<hardware>_<date>.md` and .png.
-imitation's runs cannot be resumed: one that is interrupted begins anew.
+imitation's runs cannot be resumed: one that is interrupted begins anew. A trial needs steps that fill its iterations:
+--steps 122880 --only Pendulum.
 """
 
 from __future__ import annotations
@@ -25,11 +26,12 @@ NAME = "imitation_peer"
 VENV = Path(".venv-imitation")
 PEER = Peer(VENV / "bin" / "python", Path("benchmarks/peers/imitation_run.py"))
 TASKS = {
-    "HalfCheetah-v5": (500_000, 700, ("--preset", "mujoco")),
-    "Hopper-v5": (500_000, 700, ("--preset", "mujoco", "--env.ends", "continue")),
-    "Pendulum-v1": (200_000, 200, ("--preset", "control")),
+    "HalfCheetah-v5": (512_000, 700, ("--preset", "mujoco")),
+    "Hopper-v5": (512_000, 700, ("--preset", "mujoco", "--env.ends", "continue")),
+    "Pendulum-v1": (245_760, 200, ("--preset", "control")),
 }
-"""Steps, comparisons, and Pairplay's options. Hopper plays on after a fall, for imitation refuses early ends."""
+"""Steps, comparisons, and Pairplay's options. Steps fill imitation's iterations, which stable-baselines3 would round up
+to whole rollouts. Hopper plays on after a fall, for imitation refuses episodes that end early."""
 SEEDS = (1, 2, 3)
 FAIRNESS = """\
 Both get the same steps to train on, the same number of comparisons and a deterministic oracle. The segments are each
@@ -69,8 +71,7 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
                 [row.seconds / 60 for row in found],
             )
         )
-        interval = pages.t_interval(values) if values else "–"
-        lines.append((env_id, setting, pages.seeds_shown(values), interval, answers, steps, minutes))
+        lines.append((env_id, setting, pages.seeds_shown(values), pages.t_interval(values), answers, steps, minutes))
     head = ("task", "who", "final return, mean (seeds)", "95 % interval (Student's t)", "answers", "steps", "minutes")
     parts = ["Final true return with equal training steps and comparisons.", pages.table(head, lines), FAIRNESS]
     picture = pages.curves_picture(rows, ("pairplay", "imitation"))

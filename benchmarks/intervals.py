@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 # R runs (seeds), K tasks
 
-REPS = 20_000
+REPS = 5_000
 """Bootstrap samples an interval."""
 LEGEND = (
     "Intervals are 95 % percentile intervals of a bootstrap over seeds, stratified by task "
@@ -80,7 +80,7 @@ def improvement(scores_RK: Floats, over_SK: Floats) -> Estimate:
     library, metrics = _rliable()
     with _seeded():
         value, interval = library.get_interval_estimates(
-            {"": (scores_RK, over_SK)}, metrics.probability_of_improvement, reps=2000
+            {"": (scores_RK, over_SK)}, metrics.probability_of_improvement, reps=REPS
         )
     return Estimate(float(value[""]), float(interval[""][0][0]), float(interval[""][1][0]))
 

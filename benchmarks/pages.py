@@ -54,6 +54,8 @@ def seeds_shown(values: Sequence[float]) -> str:
 
 def t_interval(values: Sequence[float]) -> str:
     """Mean with its 95 % interval by Student's t over seeds, the honest one for three of them."""
+    if len(values) < 2:
+        return "–"
     mean, low, high = interval_95(np.asarray(values, np.float64))
     return str(Estimate(float(mean), float(low), float(high)))
 

@@ -1,6 +1,6 @@
 """One run of imitation's preference comparisons, with our steps, comparisons and oracle and its own settings.
 
-    .venv-imitation/bin/python benchmarks/peers/imitation_run.py --env-id HalfCheetah-v5 --total-timesteps 500000 \
+    .venv-imitation/bin/python benchmarks/peers/imitation_run.py --env-id HalfCheetah-v5 --total-timesteps 512000 \
         --labels 700 --seed 1 --run-dir runs/try
 
 Knows nothing of Pairplay: it runs in an environment of its own, with what stands in imitation_run.txt. Leaves
@@ -178,6 +178,13 @@ class Oracle(pc.SyntheticGatherer):
 def train(env_id: str, *, total_timesteps: int, labels: int, seed: int, run_dir: Path, iterations: int = 0) -> None:
     """Run it, and write metrics after every rollout. `iterations` replaces imitation's own number, for short trials."""
     settings = SETTINGS[env_id]
+    iterations = iterations or settings.iterations
+    whole = iterations * settings.batch_size
+    if total_timesteps % whole:
+        raise SystemExit(
+            f"--total-timesteps {total_timesteps}: {iterations} iterations of rollouts of {settings.batch_size} steps "
+            f"would play more. Take a multiple of {whole}, such as {(total_timesteps // whole + 1) * whole}"
+        )
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
     ledger = Ledger(make_vec_env(settings.gym_id, rng=rng, n_envs=NUM_ENVS, env_make_kwargs=settings.make))
@@ -204,7 +211,7 @@ def train(env_id: str, *, total_timesteps: int, labels: int, seed: int, run_dir:
     learner = pc.PreferenceComparisons(
         generator,
         reward_net,
-        num_iterations=iterations or settings.iterations,
+        num_iterations=iterations,
         fragmenter=pc.RandomFragmenter(rng=rng, warning_threshold=0),
         preference_gatherer=oracle,
         reward_trainer=trainer,
