@@ -73,8 +73,8 @@ class Watch:
         stride: int = 1,
     ) -> None:
         """`held_out` gives `[E, D]`: which member never trains on which comparison. `target_std` is the spread that
-        rewards are scaled to. `piece` is how many steps of a rollout make one point of the correlation, and every stride-th
-        step of a clip is measured."""
+        rewards are scaled to. `piece` is how many steps of a rollout make one point of the correlation. Of clips, every
+        stride-th step is measured."""
         self.log = log
         self.alarms = Alarms()
         self._held_out = held_out
