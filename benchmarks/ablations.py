@@ -18,7 +18,18 @@ from rows import Row
 
 NAME = "ablations"
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
-COMMON = ("--preset", "mujoco", "--total-timesteps", "200000", "--teacher", "oracle", "--labels", "350")
+COMMON = (
+    "--preset",
+    "mujoco",
+    "--queries.clips",
+    "still",
+    "--total-timesteps",
+    "200000",
+    "--teacher",
+    "oracle",
+    "--labels",
+    "350",
+)
 CHANGES: dict[str, tuple[str, ...]] = {
     "recipe": (),
     "one-member": ("--reward-model.members", "1"),

@@ -33,10 +33,32 @@ TASKS = (
     "InvertedDoublePendulum-v5",
 )
 STEPS, LABELS, RANDOM_STEPS = 500_000, 700, 50_000
-RECIPE = ("--preset", "mujoco", "--total-timesteps", str(STEPS), "--teacher", "oracle", "--labels", str(LABELS))
-TRUE_REWARD = ("--preset", "mujoco", "--total-timesteps", str(STEPS), "--reward", "env")
+RECIPE = (
+    "--preset",
+    "mujoco",
+    "--queries.clips",
+    "still",
+    "--total-timesteps",
+    str(STEPS),
+    "--teacher",
+    "oracle",
+    "--labels",
+    str(LABELS),
+)
+TRUE_REWARD = ("--preset", "mujoco", "--queries.clips", "still", "--total-timesteps", str(STEPS), "--reward", "env")
 RANDOM = (
-    *("--preset", "mujoco", "--total-timesteps", str(RANDOM_STEPS), "--teacher", "oracle", "--labels", "0"),
+    *(
+        "--preset",
+        "mujoco",
+        "--queries.clips",
+        "still",
+        "--total-timesteps",
+        str(RANDOM_STEPS),
+        "--teacher",
+        "oracle",
+        "--labels",
+        "0",
+    ),
     # Never learns, never asks, and draws each action anew: uniform over the action box.
     *("--queries.min-answers", "1", "--queries.explore-steps", "1000000000", "--queries.explore-persistence", "0"),
 )

@@ -62,7 +62,9 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool) -> in
             console.print(f"{config.env_id} on {hardware}, {config.num_envs} environments{came_from}. Run: {run.path}")
             with _Watch(config, run, server, console) as watch, _stop_on_ctrl_c(trainer, console):
                 trainer.train(watch)
-        except (FloatingPointError, OSError) as error:
+        except (FloatingPointError, OSError, UserError) as error:
+            if isinstance(error, UserError):  # such as an environment that gives NaN: nothing has learnt from it yet
+                trainer.save()
             console.print(f"Stopped at step {trainer.step:,}: {error}", style="red", markup=False)
             console.print(f"Answers and checkpoints are safe. Mend the cause, then: {_program()} resume {run.path}")
             return 1

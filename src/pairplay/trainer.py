@@ -255,6 +255,9 @@ class Trainer:
             # Shaping with scale 1 pays for changes only, and a constant is none.
             shift = moved.shift * (1.0 - config.shaping) / (1.0 - self.config.ppo.gamma)
             self.ppo.policy.move_value(moved.scale, shift)
+            # The past reward that shaping subtracts, in today's unit; 0 stays for episodes that have just begun.
+            went_on = self.standing.age > 0
+            self.last_reward = np.where(went_on, moved.scale * self.last_reward + moved.shift, 0.0).astype(np.float32)
         self.fitted_pairs += fitted.pairs
         return {
             "reward_model/loss": fitted.loss,
