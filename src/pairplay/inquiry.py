@@ -158,7 +158,9 @@ class Inquiry:
         waiting = self.waiting(counts)
         due = self.schedule.target(step)
         if not learning:
-            due = max(due, min(2 * self.first_answers, self.config.labels))
+            # Skips do not count as first answers; and a person should find a queue that does not run dry.
+            needed = self.first_answers * (2 if self.panel.human else 1) + counts.skipped
+            due = max(due, min(needed, self.config.labels))
         # A long queue is stale for a person; synthetic teachers empty it within the iteration, unless they are slow.
         room = queries.max_pending - waiting if self.panel.human else self.config.labels
         return max(0, min(due - counts.answered - waiting, room))

@@ -157,6 +157,9 @@ class Trainer:
         if inquiry is None or self.config.queries.behind == "continue":
             return
 
+        # What is still being drawn could be answered in a moment.
+        inquiry.publisher.flush()
+
         def tell(verdict: Verdict) -> None:
             self._report_progress("waiting", {}, notice=verdict.sentence)
 

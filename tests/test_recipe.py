@@ -1,0 +1,201 @@
+"""The recipe as the loop carries it out: what comes before what, who is waited for, and what is written down."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
+from pairplay.hardware import Hardware
+from pairplay.labels.store import LabelStore
+from pairplay.reward.normaliser import Affine
+from pairplay.run.layout import RunDir
+from pairplay.run.metrics import read_metrics
+from pairplay.run.predictions import read_predictions
+from pairplay.trainer import Snapshot, Trainer
+from pairplay.types import UserError
+
+CONFIG = TrainConfig(
+    env_id="Pendulum-v1",
+    teacher="oracle",
+    total_timesteps=5 * 128,
+    labels=24,
+    num_envs=4,
+    checkpoint_every=10**9,
+    ppo=PPOConfig(num_steps=32, minibatch_size=64, hidden=16, update_epochs=2),
+    reward_model=RewardModelConfig(hidden=16, fit_pairs=32, pretrain_pairs=64),
+    queries=QueryConfig(segment_length=6, windows=20, explore_steps=128, initial_share=0.5, clips="still"),
+)
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[list[Trainer]]:
+    """Trainers to be closed after the test."""
+    trainers: list[Trainer] = []
+    yield trainers
+    for trainer in trainers:
+        trainer.close()
+
+
+def start(started: list[Trainer], path: Path, config: TrainConfig) -> Trainer:
+    trainer = Trainer(config, RunDir.create(path, config.env_id, 1), Hardware(torch.device("cpu"), "fp32", 1))
+    started.append(trainer)
+    return trainer
+
+
+def silent(snapshot: Snapshot) -> None:
+    pass
+
+
+def test_the_initial_share_comes_from_random_play_and_is_fitted_before_the_policy_learns(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = start(started, tmp_path / "run", CONFIG)
+    update = trainer.ppo.update
+    fitted_at_first_update: list[int] = []
+
+    def spy(*args: object, **kwargs: object) -> dict[str, float | None]:
+        fitted_at_first_update.append(trainer.fitted_pairs)
+        return update(*args, **kwargs)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(trainer.ppo, "update", spy)
+    phases: list[tuple[str, int]] = []
+    trainer.train(lambda snapshot: phases.append((snapshot.phase, snapshot.counts.answered)))
+    # Half of 24 answers are due at once, and a rollout holds 20 segments: ten pairs of fresh ones, so two rollouts.
+    assert trainer.inquiry is not None
+    due = trainer.inquiry.schedule.target(256)
+    assert phases[:3] == [("exploring", 10), ("exploring", due), ("learning", phases[2][1])]
+    assert fitted_at_first_update[0] == CONFIG.reward_model.pretrain_pairs
+    rows = list(trainer.store.iter_answers())
+    assert {row.strategy for row in rows if row.step <= 256} == {"uniform"}
+    assert {row.strategy for row in rows if row.step > 256} == {"disagreement"}
+
+
+def test_while_exploring_no_segment_is_shown_twice(tmp_path: Path, started: list[Trainer]) -> None:
+    trainer = start(started, tmp_path / "run", replace(CONFIG, total_timesteps=256))
+    trainer.train(silent)
+    shown = [id for row in trainer.store.iter_answers() for id in (row.left_id, row.right_id)]
+    assert len(shown) == len(set(shown)) > 20
+
+
+def test_every_answer_is_predicted_before_it_trains(tmp_path: Path, started: list[Trainer]) -> None:
+    trainer = start(started, tmp_path / "run", CONFIG)
+    trainer.train(silent)
+    predictions = read_predictions(tmp_path / "run" / "predictions.jsonl")
+    answered = {row.query_id: row for row in trainer.store.iter_answers() if row.mu is not None}
+    assert {prediction.query_id for prediction in predictions} == answered.keys()
+    assert all(len(prediction.p) == 3 for prediction in predictions)
+    last = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
+    for name in ("prequential_accuracy", "prequential_accuracy_low", "return_correlation", "outside_labelled_range"):
+        assert last[f"watch/{name}"] is not None, name
+    assert last["reward_model/l2"] is not None
+
+
+def test_a_refit_carries_the_value_function_along(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    obs = torch.randn(5, 1, 3)
+    moved = Affine(2.0, 0.5)
+    for carry in (True, False):
+        config = replace(CONFIG, reward_model=replace(CONFIG.reward_model, carry_value=carry))
+        trainer = start(started, tmp_path / str(carry), config)
+        while not trainer.learning:
+            trainer.iterate()
+        monkeypatch.setattr(trainer.reward_model, "renormalise", lambda: moved)
+        assert trainer.inquiry is not None
+        _, before = trainer.ppo.policy(obs)
+        trainer._fit(trainer.inquiry.comparisons(), trainer.inquiry)
+        _, after = trainer.ppo.policy(obs)
+        expected = 2.0 * before + 0.5 / (1.0 - config.ppo.gamma) if carry else before
+        torch.testing.assert_close(after, expected)
+
+
+def test_a_slow_teacher_answers_late_and_an_absent_one_not_at_all(tmp_path: Path, started: list[Trainer]) -> None:
+    slow = replace(CONFIG, teaching=TeacherConfig(delay_steps=256))
+    counts: list[int] = []
+    start(started, tmp_path / "slow", slow).train(lambda snapshot: counts.append(snapshot.counts.answered))
+    assert counts[:2] == [0, 0]
+    assert counts[2] > 0
+    away = replace(CONFIG, teaching=TeacherConfig(absent_every=256, absent_for=255))
+    counts.clear()
+    start(started, tmp_path / "away", away).train(lambda snapshot: counts.append(snapshot.counts.answered))
+    assert counts[0] == 10
+    assert counts[1] == 10, "away from step 256 on"
+
+
+def test_what_nobody_answers_is_withdrawn_and_asked_anew(tmp_path: Path, started: list[Trainer]) -> None:
+    queries = replace(CONFIG.queries, expire_steps=128, min_answers=4)
+    trainer = start(started, tmp_path / "run", replace(CONFIG, teacher="human", queries=queries))
+    trainer.train(silent)
+    counts = trainer.store.counts()
+    assert counts.expired > 0
+    assert 0 < counts.open <= queries.max_pending
+    assert counts.asked == counts.expired + counts.open
+
+
+def test_pause_waits_for_the_person_and_says_so(tmp_path: Path, started: list[Trainer]) -> None:
+    queries = replace(CONFIG.queries, behind="pause", min_answers=4)
+    trainer = start(started, tmp_path / "run", replace(CONFIG, teacher="human", queries=queries))
+    steps: list[int] = []
+    running = threading.Thread(target=trainer.train, args=(lambda snapshot: steps.append(snapshot.step),))
+    running.start()
+    try:
+        with LabelStore.open(tmp_path / "run" / "labels.db") as store:
+            said = _wait_for_notice(store)
+            assert said.startswith("Paused until")
+            assert steps == [128], "nothing is played while it waits"
+            person = store.labeler("ann", "human")
+            deadline = time.monotonic() + 60
+            while running.is_alive() and time.monotonic() < deadline:
+                for query in store.lease(person, limit=8):
+                    store.answer(person, query.id, "left", client_uuid=str(query.id), shown_at=None, answered_at=None)
+                time.sleep(0.05)
+    finally:
+        trainer.stop()
+        running.join(30)
+    assert steps[-1] == CONFIG.total_timesteps
+
+
+def _wait_for_notice(store: LabelStore) -> str:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        progress = store.progress()
+        if progress is not None and progress.phase == "waiting" and progress.notice:
+            return progress.notice
+        time.sleep(0.05)
+    raise AssertionError("it never said that it waits")
+
+
+def test_ends_that_tell_the_task_are_warned_of(tmp_path: Path, started: list[Trainer]) -> None:
+    trainer = start(started, tmp_path / "keep", replace(CONFIG, env_id="CartPole-v1"))
+    trainer.train(silent)
+    assert trainer.horizon is not None
+    assert "--env.ends hide" in trainer.horizon
+    hidden = replace(CONFIG, env_id="CartPole-v1", env=replace(CONFIG.env, ends="hide"))
+    trainer = start(started, tmp_path / "hide", hidden)
+    trainer.train(silent)
+    assert trainer.horizon is None
+
+
+def test_a_run_without_any_useful_answer_explores_to_its_end(tmp_path: Path, started: list[Trainer]) -> None:
+    # `skip:0` is silent about everything that earns no more than usual: of costs that is most.
+    trainer = start(started, tmp_path / "run", replace(CONFIG, teacher=f"{__name__}:silent_teacher"))
+    trainer.train(silent)
+    assert not trainer.learning
+    assert trainer.store.counts().skipped == trainer.store.counts().answered > 0
+
+
+def silent_teacher(left: object, right: object, rng: np.random.Generator) -> str:
+    return "skip"
+
+
+def test_an_unknown_teacher_among_several_is_named(tmp_path: Path, started: list[Trainer]) -> None:
+    with pytest.raises(UserError, match="oracl"):
+        start(started, tmp_path / "run", replace(CONFIG, teacher="oracle+oracl"))
