@@ -155,8 +155,8 @@ class QueryConfig:
     """c in the label rate ∝ c / (T + c)."""
     max_pending: int = 20
     """Never more unanswered queries than this for a person: a long queue is a stale queue."""
-    expire_steps: int = 0
-    """Withdraw unanswered queries about behaviour older than so many agent steps; 0 never does."""
+    expire_steps: int = 100_000
+    """Withdraw queries that nobody answered for so many agent steps, and ask about newer behaviour; 0 never does."""
     behind: Literal["continue", "slow", "pause"] = "continue"
     """When answers fall behind schedule: play on, play on at a fraction of the speed, or wait for them."""
     min_answers: int = 0
