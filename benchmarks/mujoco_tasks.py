@@ -21,17 +21,9 @@ from harness import Job, main
 from intervals import figure
 from rows import Row
 
+from pairplay.config import MUJOCO as TASKS
+
 NAME = "mujoco_tasks"
-TASKS = (
-    "Hopper-v5",
-    "Walker2d-v5",
-    "Swimmer-v5",
-    "HalfCheetah-v5",
-    "Ant-v5",
-    "Reacher-v5",
-    "InvertedPendulum-v5",
-    "InvertedDoublePendulum-v5",
-)
 STEPS, LABELS, RANDOM_STEPS = 500_000, 700, 50_000
 RECIPE = (
     "--preset",

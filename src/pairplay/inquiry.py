@@ -17,12 +17,11 @@ from pairplay.queries.pace import Pace, Verdict
 from pairplay.queries.schedule import LabelSchedule
 from pairplay.queries.segments import SegmentPool, Window, cut, draw_windows
 from pairplay.queries.selection import Ensemble, select
-from pairplay.reward.split import Pair
 from pairplay.run.layout import RunDir
 from pairplay.seeding import rng
 from pairplay.teachers.context import TeacherContext
 from pairplay.teachers.panel import Panel
-from pairplay.types import Array, Comparison, EnvSpec, Rollout, Segment, UserError
+from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, Segment, UserError
 
 # T steps, N environments, L segment length
 
@@ -189,7 +188,7 @@ class Inquiry:
 
     def _read_pairs(self) -> None:
         last = self.pairs[-1].key if self.pairs else 0
-        self.pairs += [Pair(new.query_id, new.left_id, new.right_id) for new in self.store.asked_pairs(after=last)]
+        self.pairs += self.store.asked_pairs(after=last)
 
     # -- what is written down ------------------------------------------------------------------------------------
 

@@ -151,6 +151,16 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two segments that were asked about, answered or not."""
+
+    key: int
+    """The query's id."""
+    left_id: str
+    right_id: str
+
+
+@dataclass(frozen=True)
 class Preference:
     """One live answer, as training reads it: a skip has `mu=None` and never trains."""
 

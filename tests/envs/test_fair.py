@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 
+from pairplay.config import MUJOCO as PAPER
 from pairplay.config import EnvConfig
 from pairplay.envs.base import Envs
 from pairplay.envs.check import check_envs
@@ -16,16 +17,6 @@ from pairplay.envs.fair import _SIMULATORS, horizon_warning, simulator_options
 from pairplay.envs.make import make_envs
 from pairplay.types import Step, UserError
 
-PAPER = (
-    "Hopper-v5",
-    "Walker2d-v5",
-    "Swimmer-v5",
-    "HalfCheetah-v5",
-    "Ant-v5",
-    "Reacher-v5",
-    "InvertedPendulum-v5",
-    "InvertedDoublePendulum-v5",
-)
 FALLS = ("Hopper-v5", "Walker2d-v5", "InvertedPendulum-v5", "InvertedDoublePendulum-v5", "CartPole-v1")
 """Soon, if nobody takes care."""
 

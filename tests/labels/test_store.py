@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from pairplay.labels.store import AskedPair, Conflict, Counts, LabelStore, Progress
-from pairplay.types import ANSWERS, Answer, Footage, Query, UserError
+from pairplay.labels.store import Conflict, Counts, LabelStore, Progress
+from pairplay.types import ANSWERS, Answer, Footage, Pair, Query, UserError
 
 from .making import Clock, add, clip, make_footage, make_query
 
@@ -112,7 +112,7 @@ def test_a_pair_asked_again_keeps_its_id_and_answer(store: LabelStore) -> None:
     assert add(store, 0) == first
     assert store.counts() == Counts(asked=1, pending=0, leased=0, answered=1, skipped=0)
     left, right = make_footage(0).segment.id, make_footage(1).segment.id
-    assert store.asked_pairs() == [AskedPair(1, left, right)]
+    assert store.asked_pairs() == [Pair(1, left, right)]
     assert store.asked_pairs(after=1) == []
 
 

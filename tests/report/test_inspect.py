@@ -18,7 +18,6 @@ from pairplay.config import RewardModelConfig, TrainConfig
 from pairplay.envs.make import make_envs
 from pairplay.health.agreement import calibration, wilson
 from pairplay.health.alarms import Alarms, Vitals
-from pairplay.labels.records import AskedPair
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
 from pairplay.report.inspect import inspect
@@ -33,7 +32,7 @@ from pairplay.run.clips import encode, save_clip
 from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.predictions import Prediction, PredictionLog
-from pairplay.types import Answer, BoolArray, Comparison, FloatArray, Footage, Query, Segment, UserError
+from pairplay.types import Answer, BoolArray, Comparison, FloatArray, Footage, Pair, Query, Segment, UserError
 
 CONFIG = TrainConfig(env_id="CartPole-v1", question="Grün <b>oder</b> rot?", reward_model=RewardModelConfig(hidden=8))
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -133,7 +132,7 @@ def test_the_judge_is_the_saved_model(taught: RunDir) -> None:
     saved = load_newest(taught.checkpoints)
     assert saved is not None
     segments = [footage(n).segment for n in range(6)]
-    asked = [AskedPair(7, segments[0].id, segments[1].id), AskedPair(9, segments[2].id, segments[0].id)]
+    asked = [Pair(7, segments[0].id, segments[1].id), Pair(9, segments[2].id, segments[0].id)]
     judge, original = load_judge(saved, CONFIG, asked), model()
     returns_ES = original.segment_returns(segments)
     comparisons = [Comparison(7, segments[0], segments[1], 1.0), Comparison(9, segments[2], segments[0], 0.0)]

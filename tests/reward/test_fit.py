@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from pairplay.reward.fit import FitMetrics, _batches, fit, split_of
 from pairplay.reward.model import RewardModel
-from pairplay.reward.split import Pair
-from pairplay.types import Array, Comparison, Segment
+from pairplay.types import Array, Comparison, Pair, Segment
 
 from .examples import CONFIG, IMAGE, REACH, VECTOR, compare, make_model, make_segment, with_mu
 

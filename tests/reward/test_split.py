@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairplay.reward import split as split_module
-from pairplay.reward.split import Pair, Split, split
-from pairplay.types import Array, IntArray
+from pairplay.reward.split import Split, split
+from pairplay.types import Array, IntArray, Pair
 
 SHARE = 1 / math.e
 

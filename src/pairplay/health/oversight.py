@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pairplay.config import TrainConfig
+from pairplay.health.enough import Enough
 from pairplay.health.watch import Estimate, Metrics, Watch, no_metrics
 from pairplay.labels.records import AnswerRow
-from pairplay.queries.enough import Enough
 from pairplay.reward.fit import split_of
 from pairplay.reward.model import RewardModel
-from pairplay.reward.split import Pair
 from pairplay.run.layout import RunDir
 from pairplay.run.predictions import PredictionLog
-from pairplay.types import Comparison, Rollout, Segment
+from pairplay.types import Comparison, Pair, Rollout, Segment
 
 RANKED = 48
 """Of the latest segments, whose ranking tells whether more answers change anything."""

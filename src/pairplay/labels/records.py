@@ -25,15 +25,6 @@ class Conflict(Exception):  # noqa: N818 - a state of affairs that callers handl
 
 
 @dataclass(frozen=True)
-class AskedPair:
-    """The two segments of a query."""
-
-    query_id: int
-    left_id: str
-    right_id: str
-
-
-@dataclass(frozen=True)
 class LeasedQuery:
     """A query that one labeler alone may answer until its lease expires."""
 

@@ -22,7 +22,6 @@ from pairplay.labels.database import Database
 from pairplay.labels.records import (
     LABELER_KINDS,
     AnswerRow,
-    AskedPair,
     Conflict,
     ConflictCode,
     Counts,
@@ -34,11 +33,10 @@ from pairplay.labels.records import (
 )
 from pairplay.labels.schema import answers, labelers, progress, queries, segments
 from pairplay.packing import pack_segment, unpack_segment
-from pairplay.types import ANSWERS, MU, Answer, FloatArray, Footage, Preference, Query, Segment, UserError
+from pairplay.types import ANSWERS, MU, Answer, FloatArray, Footage, Pair, Preference, Query, Segment, UserError
 
 __all__ = [
     "AnswerRow",
-    "AskedPair",
     "Conflict",
     "ConflictCode",
     "Counts",
@@ -119,10 +117,10 @@ class LabelStore:
         """`[L]` the environment's own reward. For synthetic teachers and reports only."""
         return np.frombuffer(self._segment_column(segment_id, segments.c.audit_reward), "<f4").astype(np.float32)
 
-    def asked_pairs(self, after: int = 0) -> list[AskedPair]:
+    def asked_pairs(self, after: int = 0) -> list[Pair]:
         """Every pair asked so far, whether answered or not, by query id; only those of queries after that id."""
         with self._db.read() as connection:
-            return [AskedPair(*row) for row in connection.execute(selects.ASKED, {"after": after})]
+            return [Pair(*row) for row in connection.execute(selects.ASKED, {"after": after})]
 
     def preferences(self) -> list[Preference]:
         """All answers that count (neither superseded nor withdrawn), skips included, by query id."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import TypeVar
 
@@ -11,12 +11,10 @@ import torch
 
 from pairplay.config import TrainConfig
 from pairplay.envs.make import make_envs
-from pairplay.labels.records import AskedPair
 from pairplay.reward.fit import split_of
 from pairplay.reward.model import RewardEstimate, RewardModel
-from pairplay.reward.split import Pair
 from pairplay.run.checkpoint import Checkpoint
-from pairplay.types import BoolArray, Comparison, FloatArray, Segment
+from pairplay.types import BoolArray, Comparison, FloatArray, Pair, Segment
 
 # L segment length, E ensemble members, D comparisons
 
@@ -46,14 +44,14 @@ class Judge:
         return split_of(self.model, comparisons, self.pairs).held_ED
 
 
-def load_judge(checkpoint: Checkpoint, config: TrainConfig, asked: Iterable[AskedPair]) -> Judge:
+def load_judge(checkpoint: Checkpoint, config: TrainConfig, asked: Sequence[Pair]) -> Judge:
     """The reward model in `checkpoint`; `asked` are all pairs of the run. UserError if it does not fit the options."""
     with closing(make_envs(config.env_id, 1, config.env, seed=config.seed)) as envs:
         spec = envs.spec
     model = RewardModel(spec, config.reward_model, seed=config.seed, device=torch.device("cpu"))
     tensors = checkpoint.tensors.items()
     model.load({name.removeprefix("reward."): t for name, t in tensors if name.startswith("reward.")})
-    return Judge(model, [Pair(pair.query_id, pair.left_id, pair.right_id) for pair in asked])
+    return Judge(model, asked)
 
 
 Item = TypeVar("Item")

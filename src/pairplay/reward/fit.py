@@ -10,8 +10,8 @@ import torch
 
 from pairplay.reward.losses import preference_loss
 from pairplay.reward.model import RewardModel, unique
-from pairplay.reward.split import Pair, Split, split
-from pairplay.types import Array, BoolArray, Comparison, IntArray
+from pairplay.reward.split import Split, split
+from pairplay.types import Array, BoolArray, Comparison, IntArray, Pair
 
 # E ensemble members, D comparisons, B comparisons of a mini-batch
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 
 from pairplay.seeding import rng as seeded
-from pairplay.types import Array, BoolArray, IntArray
+from pairplay.types import Array, BoolArray, IntArray, Pair
 
 # E ensemble members, D pairs
 
@@ -19,16 +19,6 @@ BLOCK = 256
 _POISSON = np.array([math.exp(-1.0) / math.factorial(k) for k in range(1, 16)])
 TRUNCATED = np.cumsum(_POISSON) / (1.0 - math.exp(-1.0))
 """P[n ≤ 1], P[n ≤ 2], … of Poisson(1) given n ≥ 1."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two segments that were asked about, answered or not."""
-
-    key: int
-    """The query's id: pairs are walked in this order."""
-    left_id: str
-    right_id: str
 
 
 @dataclass(frozen=True)

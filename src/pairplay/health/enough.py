@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pairplay.health.agreement import correlation, wilson
 from pairplay.types import Array
 
 # S segments
@@ -34,13 +35,13 @@ class Enough:
     """Watches a ranking. `due`, then `check`; `is_enough` says what follows from the checks so far."""
 
     def __init__(
-        self, *, least: int = 100, checks: int = 3, correlation: float = 0.95, top: float = 0.8, share: float = 0.05
+        self, *, least: int = 100, checks: int = 3, steady: float = 0.95, top: float = 0.8, share: float = 0.05
     ) -> None:
         self.least = least
         """Answers before which it is never enough."""
         self.checks = checks
         """Checks in a row that have to pass."""
-        self.correlation = correlation
+        self.steady = steady
         self.top = top
         self.share = share
         """From one check to the next come this share more answers, and ten at least."""
@@ -67,11 +68,14 @@ class Enough:
         both = sorted(self.watched.keys() & now.keys())
         before_S, now_S = (np.array([returns[id] for id in both]) for returns in (self.watched, now))
         found = Check(
-            answers, rank_correlation(before_S, now_S), top_agreement(before_S, now_S), wilson_low(right, judged)
+            answers,
+            correlation(before_S, now_S).spearman or 0.0,
+            top_agreement(before_S, now_S),
+            wilson(right, judged).low or 0.0,
         )
         is_steady = (
             len(both) >= LEAST_SEGMENTS
-            and found.correlation >= self.correlation
+            and found.correlation >= self.steady
             and found.top >= self.top
             and found.accuracy > 0.5
         )
@@ -111,34 +115,8 @@ class Enough:
         self.last = None
 
 
-def rank_correlation(before_S: Array, now_S: Array) -> float:
-    """Spearman's ρ: Pearson's correlation of the ranks, ties by their mean rank. 0 where one of them is constant."""
-    if len(before_S) < 2:
-        return 0.0
-    before_S, now_S = ranks(before_S), ranks(now_S)
-    before_S, now_S = before_S - before_S.mean(), now_S - now_S.mean()
-    scale = math.sqrt(float(before_S @ before_S) * float(now_S @ now_S))
-    return float(before_S @ now_S) / scale if scale > 0.0 else 0.0
-
-
-def ranks(value_S: Array) -> Array:
-    """Ranks from 0; equal values share the mean of theirs."""
-    _, place, count = np.unique(value_S, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(count) - (count + 1) / 2)[place])
-
-
 def top_agreement(before_S: Array, now_S: Array) -> float:
     """Share of the best quarter of then, rounded up, that is in the best quarter of now; 0 of nothing."""
     quarter = math.ceil(len(before_S) / 4)
     best = [set(np.argsort(-value_S, kind="stable")[:quarter].tolist()) for value_S in (before_S, now_S)]
     return len(best[0] & best[1]) / quarter if quarter else 0.0
-
-
-def wilson_low(right: float, judged: float, z: float = 1.96) -> float:
-    """Lower end of the Wilson score interval of a share, 95 % by default; 0 when nothing was judged."""
-    if judged <= 0:
-        return 0.0
-    p = right / judged
-    middle = p + z * z / (2 * judged)
-    half = z * math.sqrt(p * (1 - p) / judged + z * z / (4 * judged * judged))
-    return max(0.0, (middle - half) / (1 + z * z / judged))
