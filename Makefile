@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt scripts/setup.sh
 train: $(READY)  ## Teach an agent to play Enduro: open the page it prints and compare clips
 	@$(BIN)/pairplay train $(ARGS)
 
-test: $(READY)  ## Run the whole test suite, Chromium included (ARGS="-k name" for a part of it)
+test: $(READY) $(STATISTICS)  ## Run the whole test suite, Chromium included (ARGS="-k name" for a part of it)
 	@scripts/setup.sh browser
 	@$(BIN)/pytest $(ARGS)
 
@@ -45,7 +45,7 @@ format: $(READY)  ## Put the code into its form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# rliable and what it needs: only for the statistics of benchmarks, so not part of the set-up.
+# rliable and what it needs: only for the statistics of benchmarks and their tests, so not part of the set-up.
 $(STATISTICS): $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation \
 		--constraint constraints.txt --editable '.[bench]'
@@ -54,7 +54,7 @@ $(STATISTICS): $(READY)
 bench: $(READY) $(STATISTICS)  ## Run the short benchmark, an hour; names the long ones
 	@$(BIN)/python benchmarks/enduro_quick.py $(ARGS)
 	@printf '\nLonger ones, each of which goes on where it was interrupted (benchmarks/README.md):\n'
-	@printf '  $(BIN)/python benchmarks/%s.py --jobs 2\n' enduro_long mujoco_tasks ablations teachers imitation_peer
+	@printf '  $(BIN)/python benchmarks/%s.py --jobs 2\n' enduro_long mujoco_tasks ablations imperfect_teachers imitation_peer
 
 clean:  ## Remove the virtual environment and all caches; runs/ stays
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

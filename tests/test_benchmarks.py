@@ -16,7 +16,7 @@ from pairplay.cli import TrainCommand, _parse
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "benchmarks"
-SCRIPTS = ["ablations", "enduro_long", "enduro_quick", "imitation_peer", "mujoco_tasks", "teachers"]
+SCRIPTS = ["ablations", "enduro_long", "enduro_quick", "imitation_peer", "mujoco_tasks", "imperfect_teachers"]
 
 
 @pytest.fixture(autouse=True)
@@ -254,7 +254,6 @@ def test_figures_are_short() -> None:
 
 def test_summaries_of_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """By hand: of 0…7 the mean is 3.5, the middle half is 2…5, and equal runs have no spread."""
-    pytest.importorskip("rliable", reason="make bench installs it")
     intervals = load("intervals")
     monkeypatch.setattr(intervals, "REPS", 200)
     np = load("numpy")
@@ -273,7 +272,6 @@ def test_summaries_of_many_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_page_is_written_from_rows_alone(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, module, pages = load("rows"), load(script), load("pages")
     if hasattr(module, "intervals"):
-        pytest.importorskip("rliable", reason="make bench installs it")
         monkeypatch.setattr(module.intervals, "REPS", 50)
     monkeypatch.setattr(pages, "HERE", tmp_path)
     jobs = module.jobs([1, 2])

@@ -1,10 +1,10 @@
 """Claim: teachers who err, doubt, skip or forget cost little of what the oracle teaches.
 
-    .venv/bin/python benchmarks/teachers.py --jobs 2
+    .venv/bin/python benchmarks/imperfect_teachers.py --jobs 2
 
 B-Pref's teachers on two tasks, three seeds, 200,000 steps, 350 answers: 36 runs; see benchmarks/README.md for times
 measured. Also: --seeds, --only mistake, --hours, --list, --report-only. Goes on where it was interrupted; writes
-`benchmarks/teachers_<hardware>_<date>.md` and .png.
+`benchmarks/imperfect_teachers_<hardware>_<date>.md` and .png.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pages
 from harness import Job, main
 from rows import Row
 
-NAME = "teachers"
+NAME = "imperfect_teachers"
 TASKS = ("HalfCheetah-v5", "Hopper-v5")
 TEACHERS = {
     "oracle": "compares the true returns of the clips",
