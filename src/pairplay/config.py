@@ -284,10 +284,12 @@ _QUICK = replace(
     labels=290,
     num_envs=32,
     checkpoint_every=10_000,
-    env=replace(_ATARI.env, colour_envs=20, max_episode_steps=590),
+    env=replace(_ATARI.env, colour_envs=32, max_episode_steps=590),
     ppo=PPOConfig(num_steps=59, minibatch_size=118, learning_rate=1e-3, anneal_lr=False, gamma=0.95, clip_coef=0.2),
     reward_model=replace(_ATARI.reward_model, fit_pairs=200, pretrain_pairs=800, shaping=1.0),
-    queries=QueryConfig(windows=40, pool=128, anneal_steps=30_000, explore_steps=1888, min_answers=10),
+    # An even rate: what random play looks like is soon known. And twice as many clips as are asked about, so that a pair
+    # may show the play of different moments.
+    queries=QueryConfig(windows=64, pool=256, initial_share=0.07, anneal_steps=1e6, explore_steps=1888, min_answers=10),
 )
 
 PRESETS: dict[str, TrainConfig] = {
@@ -301,7 +303,8 @@ PRESETS: dict[str, TrainConfig] = {
         total_timesteps=1_000_000,
         labels=700,
         checkpoint_every=50_000,
+        env=replace(_QUICK.env, colour_envs=16),
         ppo=replace(_QUICK.ppo, anneal_lr=True),
-        queries=QueryConfig(windows=40, pool=128, explore_steps=1888),
+        queries=QueryConfig(windows=32, pool=128, explore_steps=1888),
     ),
 }
