@@ -287,8 +287,8 @@ _QUICK = replace(
     env=replace(_ATARI.env, colour_envs=32, max_episode_steps=590),
     ppo=PPOConfig(num_steps=59, minibatch_size=118, learning_rate=1e-3, anneal_lr=False, gamma=0.95, clip_coef=0.2),
     reward_model=replace(_ATARI.reward_model, fit_pairs=200, pretrain_pairs=800, shaping=1.0),
-    # An even rate: what random play looks like is soon known. And twice as many clips as are asked about, so that a pair
-    # may show the play of different moments.
+    # An even rate: what random play looks like is soon known. And twice as many clips as are asked about, so that a
+    # pair may show the play of different moments.
     queries=QueryConfig(windows=64, pool=256, initial_share=0.07, anneal_steps=1e6, explore_steps=1888, min_answers=10),
 )
 
