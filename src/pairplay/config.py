@@ -227,8 +227,6 @@ def preset(env_id: str, name: str = "auto") -> TrainConfig:
     chosen = replace(PRESETS[name], env_id=env_id, question=QUESTIONS.get(env_id, TrainConfig.question))
     if env_id in WITHOUT_END_PENALTY:
         chosen = replace(chosen, env=replace(chosen.env, end_penalty=0.0))
-    if env_id in NEVER_RISE and chosen.env.ends == "continue":
-        chosen = replace(chosen, env=replace(chosen.env, ends="hide"))
     return chosen
 
 
@@ -240,9 +238,6 @@ MUJOCO = (
 
 FAMILIES = {"ALE/Enduro-v5": "enduro", **dict.fromkeys(MUJOCO, "mujoco")}
 """Environments with a preset of their own."""
-
-NEVER_RISE = ("InvertedPendulum-v5", "InvertedDoublePendulum-v5")
-"""Played on, they lie for all but the first twenty steps of a thousand: nine clips of ten show nothing to judge."""
 
 WITHOUT_END_PENALTY = ("ALE/Pong-v5",)
 """Games that end because somebody has won: that is in the reward already (Christiano et al. 2017, A.2)."""
