@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from pairplay import session
 from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
 from pairplay.hardware import Hardware
 from pairplay.labels.store import LabelStore
 from pairplay.reward.normaliser import Affine
+from pairplay.run.checkpoint import load_newest
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.run.predictions import read_predictions
@@ -185,7 +187,6 @@ def test_ends_that_tell_the_task_are_warned_of(tmp_path: Path, started: list[Tra
 
 
 def test_a_run_without_any_useful_answer_explores_to_its_end(tmp_path: Path, started: list[Trainer]) -> None:
-    # `skip:0` is silent about everything that earns no more than usual: of costs that is most.
     trainer = start(started, tmp_path / "run", replace(CONFIG, teacher=f"{__name__}:silent_teacher"))
     trainer.train(silent)
     assert not trainer.learning
@@ -194,6 +195,17 @@ def test_a_run_without_any_useful_answer_explores_to_its_end(tmp_path: Path, sta
 
 def silent_teacher(left: object, right: object, rng: np.random.Generator) -> str:
     return "skip"
+
+
+def test_what_a_mistake_interrupts_is_saved_first(tmp_path: Path) -> None:
+    # A teacher whose answer is none; an environment that gives NaN is the same kind of mistake.
+    config = replace(CONFIG, teacher=f"{__name__}:confused_teacher")
+    assert session.start(config, tmp_path / "run", port=0, open_page=False) == 1
+    assert load_newest(tmp_path / "run" / "checkpoints") is not None
+
+
+def confused_teacher(left: object, right: object, rng: np.random.Generator) -> str:
+    return "perhaps"
 
 
 def test_an_unknown_teacher_among_several_is_named(tmp_path: Path, started: list[Trainer]) -> None:

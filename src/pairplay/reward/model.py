@@ -210,7 +210,7 @@ class RewardModel:
         try:
             yield
         finally:
-            self.network.eval()
+            self.network.train(False)
 
     def descend(self, loss: Tensor) -> None:
         """One gradient step, then the pull to zero."""

@@ -203,4 +203,5 @@ def make_network(spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> Rewa
     torso = Convolutions(spec, config, seed=seed) if spec.is_image else Vectors(spec, config)
     width = torso.width + (spec.action_dim if config.see_action else 0)
     hidden = (config.hidden,) if spec.is_image else (config.hidden, config.hidden)
-    return RewardNetwork(torso, Head(config.members, (width, *hidden), seed=seed)).eval()
+    # Predicts from the start: only `RewardModel.training` changes that, and only for a fit.
+    return RewardNetwork(torso, Head(config.members, (width, *hidden), seed=seed)).train(False)
