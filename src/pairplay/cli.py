@@ -42,7 +42,7 @@ class TrainCommand:
     config: Path | None = None
     """Start from this TOML file (such as another run's config.toml); options given here override it."""
     preset: str = "auto"
-    """Defaults to start from: auto (by environment), enduro, atari, mujoco, control, or quick (30,208 steps)."""
+    """Defaults to start from: auto (by environment), enduro, atari, mujoco, pendulum, control, quick (30,208 steps)."""
 
 
 @dataclass(frozen=True)

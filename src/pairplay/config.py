@@ -39,6 +39,8 @@ class EnvConfig:
     """End episodes (truncation) after so many agent steps; 0 keeps the environment's own limit."""
     ends: Literal["keep", "hide", "continue"] = "keep"
     """Episode ends tell the task: keep them, hide them from the learner, or let the simulator continue to the limit."""
+    play_on_steps: int = 0
+    """With ends continue: play on for so many steps, then begin anew as at a time limit; 0 plays to the limit."""
     end_penalty: float = 0.0
     """What the loss of a life, or an end before the time limit, costs to synthetic teachers (only to them)."""
     torque_cost: bool = True
@@ -236,7 +238,10 @@ MUJOCO = (
 )
 """The paper's eight tasks."""
 
-FAMILIES = {"ALE/Enduro-v5": "enduro", **dict.fromkeys(MUJOCO, "mujoco")}
+PENDULUMS = ("InvertedPendulum-v5", "InvertedDoublePendulum-v5")
+"""Those of them that cannot rise again."""
+
+FAMILIES = {"ALE/Enduro-v5": "enduro", **dict.fromkeys(MUJOCO, "mujoco"), **dict.fromkeys(PENDULUMS, "pendulum")}
 """Environments with a preset of their own."""
 
 WITHOUT_END_PENALTY = ("ALE/Pong-v5",)
@@ -276,6 +281,11 @@ _MUJOCO = replace(
     queries=QueryConfig(windows=64, pool=512),
 )
 
+# What lies there for good is looked at for a second, and then stood up again (docs/decisions/016).
+_PENDULUM = replace(
+    _MUJOCO, env=replace(_MUJOCO.env, play_on_steps=25), queries=replace(_MUJOCO.queries, segment_length=10)
+)
+
 # 30,208 agent steps, 290 answers: the budget of a coffee break. 16 iterations of 32 x 59 steps; why so many short
 # episodes, and why the reward is shaped, stands in docs/decisions/006 and 008.
 _QUICK = replace(
@@ -296,6 +306,7 @@ PRESETS: dict[str, TrainConfig] = {
     "atari": _ATARI,
     "control": _CONTROL,
     "mujoco": _MUJOCO,
+    "pendulum": _PENDULUM,
     "quick": _QUICK,
     # For a person: what learns fastest, with time for as many answers as one likes to give.
     "enduro": replace(

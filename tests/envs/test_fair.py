@@ -143,12 +143,46 @@ class AlwaysDown(gymnasium.Env[Any, Any]):
         return 1, 0.0, True, False, {}
 
 
+class OftenDown(AlwaysDown):
+    """Up at every fourth step."""
+
+    played = 0
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.played += 1
+        return 1, 0.0, self.played % 4 != 0, False, {}
+
+
 def test_each_episode_can_be_lost_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(_SIMULATORS, "AlwaysDown-v0", _SIMULATORS["CartPole-v1"])
     gymnasium.register("AlwaysDown-v0", entry_point=AlwaysDown)  # type: ignore[arg-type]
     steps = play(made("AlwaysDown-v0", ends="continue", max_episode_steps=3), 7)
     gymnasium.registry.pop("AlwaysDown-v0")
     assert [bool(step.lost[0]) for step in steps] == [True, False, False, True, False, False, True]
+
+
+@pytest.mark.parametrize("env_id", FALLS)
+def test_what_cannot_rise_is_played_on_for_a_while_and_begins_anew(env_id: str) -> None:
+    down = play(made(env_id), 60)
+    fall = next(t for t, step in enumerate(down) if step.terminated[0])
+    whole, steps = play(made(env_id, ends="continue"), 60), play(made(env_id, ends="continue", play_on_steps=9), 60)
+    assert not any(step.terminated[0] for step in steps), "the learner is told of a time limit"
+    lost = [t for t, step in enumerate(steps) if step.lost[0]]
+    first = next(t for t, step in enumerate(steps) if step.truncated[0])
+    assert lost[0] == fall
+    assert first == fall + 9
+    np.testing.assert_array_equal(steps[first].final_frames, whole[first].frames)
+    assert np.abs(steps[first].frames).max() < np.abs(whole[first].frames).max(), "a new episode, upright"
+
+
+def test_steps_are_counted_from_the_first_fall_even_if_it_rises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(_SIMULATORS, "OftenDown-v0", _SIMULATORS["CartPole-v1"])
+    gymnasium.register("OftenDown-v0", entry_point=OftenDown)  # type: ignore[arg-type]
+    steps = play(made("OftenDown-v0", ends="continue", play_on_steps=6, max_episode_steps=20), 21)
+    gymnasium.registry.pop("OftenDown-v0")
+    # Down for 3 steps, up for 1, down for 3 …: what whirls past the top has fallen all the same.
+    assert [t for t, step in enumerate(steps) if step.truncated[0]] == [6, 14], "the new episodes begin upright"
+    assert [t for t, step in enumerate(steps) if step.lost[0]][:3] == [0, 4, 8]
 
 
 def test_a_simulator_that_blows_up_goes_on_finite_and_to_the_limit() -> None:
@@ -174,6 +208,10 @@ def test_what_an_environment_cannot_do_is_said() -> None:
         made("Hopper-v4", ends="continue")
     with pytest.raises(UserError, match=r"ALE/Pong-v5 cannot be played on"):
         made("ALE/Pong-v5", ends="continue")
+    with pytest.raises(UserError, match=r"--env\.play-on-steps 9 goes with --env\.ends continue"):
+        made("Hopper-v5", play_on_steps=9)
+    with pytest.raises(UserError, match=r"--env\.play-on-steps -1: must be at least 0"):
+        made("Hopper-v5", ends="continue", play_on_steps=-1)
     with pytest.raises(UserError, match=r"Pendulum-v1 has no torque cost that could be switched off"):
         made("Pendulum-v1", torque_cost=False)
     with pytest.raises(UserError, match=r"ALE/Pong-v5 has no torque cost"):

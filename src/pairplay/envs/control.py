@@ -57,7 +57,9 @@ class ControlEnvs:
         made = [make_one(registration.id, config.max_episode_steps, render_mode, options) for _ in range(num_envs)]
         self._envs = [_bare(env) for env in made]
         self._plays_on = config.ends == "continue"
+        self._play_on_steps = config.play_on_steps
         self._down: BoolArray = np.zeros(num_envs, np.bool_)
+        self._past_end: IntArray = np.zeros(num_envs, np.int64)
         self._age: IntArray = np.zeros(num_envs, np.int64)
         first = self._envs[0]
         self._seeds: list[int | None] = [int_seed(seed, "environment", env) for env in range(num_envs)]
@@ -76,6 +78,7 @@ class ControlEnvs:
     def reset(self) -> Array:
         self._age[:] = 0
         self._down[:] = False
+        self._past_end[:] = 0
         frames = self._empty_frames()
         for i, env in enumerate(self._envs):
             frames[i] = self._frame(env.reset(seed=self._seeds[i])[0])
@@ -96,6 +99,9 @@ class ControlEnvs:
         lost = terminated
         if self._plays_on:
             lost, terminated = self._stay_up(terminated), np.zeros(self.num_envs, np.bool_)
+            self._past_end += lost | (self._past_end > 0)
+            if self._play_on_steps:
+                truncated |= self._past_end > self._play_on_steps
         if self._limit:
             truncated |= self._age >= self._limit
         # Where both hold, the episode ended by itself: nothing is left to bootstrap from.
@@ -108,6 +114,7 @@ class ControlEnvs:
                 frames[i] = self._frame(self._envs[i].reset()[0])
             self._age[ended] = 0
             self._down[ended] = False
+            self._past_end[ended] = 0
             self._must_be_finite(frames, "observation")
         return Step(frames, env_reward, terminated, truncated, final_frames, lost=lost.copy())
 

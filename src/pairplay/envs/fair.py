@@ -57,7 +57,11 @@ def simulator_options(env_id: str, config: EnvConfig) -> dict[str, float]:
 
 def check_ends(env_id: str, config: EnvConfig, max_episode_steps: int) -> None:
     """UserError where `config.ends` asks for what `env_id`, with this time limit (0: none), cannot do."""
+    if config.play_on_steps < 0:
+        raise UserError(f"--env.play-on-steps {config.play_on_steps}: must be at least 0")
     if config.ends != "continue":
+        if config.play_on_steps:
+            raise UserError(f"--env.play-on-steps {config.play_on_steps} goes with --env.ends continue")
         return
     if env_id not in _SIMULATORS:
         raise UserError(

@@ -1,0 +1,162 @@
+"""Claim: of the picture networks on offer, the default predicts unseen answers best for what it costs.
+
+    .venv/bin/pairplay train --preset quick --teacher pairplay.teachers.road:progress --run-dir runs/answers --no-open
+    .venv/bin/python benchmarks/reward_networks.py runs/answers [more runs]
+
+Fits each network anew to the answers that these runs hold, and asks about those each member never trained on. Nothing
+plays, so networks are compared on the same clips. Three seeds a run, some minutes each; writes
+`benchmarks/reward_networks_<hardware>_<date>.md`. Also: --visits, --seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pages
+import rows
+import torch
+from harness import say
+
+from pairplay.config import TrainConfig
+from pairplay.hardware import choose_hardware
+from pairplay.labels.store import LabelStore
+from pairplay.reward.fit import fit, split_of
+from pairplay.reward.model import RewardModel
+from pairplay.run.config_file import read_config
+from pairplay.run.layout import RunDir
+from pairplay.seeding import rng
+from pairplay.types import Comparison, EnvSpec, Pair
+
+NAME = "reward_networks"
+NETWORKS: dict[str, dict[str, object]] = {
+    "paper": {},
+    "paper, batch norm": {"batch_norm": True},
+    "paper, dropout 0.5": {"dropout": 0.5},
+    "paper, batch norm and dropout 0.5": {"batch_norm": True, "dropout": 0.5},
+    "nature": {"network": "nature"},
+    "nature, batch norm": {"network": "nature", "batch_norm": True},
+}
+"""What each changes of the run's own reward model. The paper's own had batch norm and dropout 0.5."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One network after one fit, judged by the answers that each member never trained on."""
+
+    accuracy: float
+    """Share of strict preferences in the right order."""
+    loss: float
+    """Cross-entropy of an answer."""
+    train_loss: float
+    milliseconds: float
+    """CPU time of one visit of a comparison, all members."""
+
+
+def answers(run: RunDir) -> tuple[list[Comparison], list[Pair]]:
+    """The answers that train, and every pair asked about."""
+    with LabelStore.open(run.labels_db) as store:
+        given = [preference for preference in store.preferences() if preference.mu is not None]
+        segments = {id: store.segment(id) for p in given for id in (p.left_id, p.right_id)}
+        found = [Comparison(p.query_id, segments[p.left_id], segments[p.right_id], float(p.mu or 0.0)) for p in given]
+        return found, store.asked_pairs()
+
+
+def spec_of(config: TrainConfig, comparisons: list[Comparison], actions: int) -> EnvSpec:
+    """What the networks must know of the environment, without making one."""
+    size, stack = comparisons[0].left.frames.shape[1:], config.env.frame_stack
+    return EnvSpec(config.env_id, size, stack, actions, (), (), 15.0)
+
+
+def judge(config: TrainConfig, comparisons: list[Comparison], asked: list[Pair], visits: int, seed: int) -> Outcome:
+    """Fit to the answers and look at what was held out."""
+    hardware = choose_hardware("cpu", "auto", is_image=True)
+    spec = spec_of(config, comparisons, actions=18)
+    model = RewardModel(spec, config.reward_model, seed=seed, device=torch.device("cpu"), precision=hardware.precision)
+    began = time.process_time()
+    fit(model, comparisons, pairs=visits, rng=rng(seed, "fit"), asked=asked)
+    spent = time.process_time() - began
+    split = split_of(model, comparisons, asked)
+    mu_D = np.array([comparison.mu for comparison in comparisons])
+    left_ED = np.clip(model.probabilities(comparisons), 1e-6, 1 - 1e-6)
+    loss_ED = -(mu_D * np.log(left_ED) + (1 - mu_D) * np.log(1 - left_ED))
+    right_ED = (left_ED > 0.5) == (mu_D > 0.5)
+    strict_ED = split.held_ED & (mu_D != 0.5)
+    return Outcome(
+        accuracy=float(right_ED[strict_ED].mean()),
+        loss=float(loss_ED[split.held_ED].mean()),
+        train_loss=float(np.average(loss_ED, weights=split.weight_ED)),
+        milliseconds=1000 * spent / visits,
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs of an Atari game, with their answers")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
+    parser.add_argument("--visits", type=int, default=4000, metavar="N", help="comparisons visited in each fit")
+    options = parser.parse_args()
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in NETWORKS}
+    total = 0
+    for path in options.runs:
+        run = RunDir.open(path)
+        config = read_config(run.config_toml)
+        comparisons, asked = answers(run)
+        total += len(comparisons)
+        for seed in options.seeds:
+            for name, change in NETWORKS.items():
+                changed = replace(config, reward_model=replace(config.reward_model, **change))  # type: ignore[arg-type]
+                outcome = judge(changed, comparisons, asked, options.visits, seed)
+                outcomes[name].append(outcome)
+                say(f"{run.name} seed {seed} {name}: {outcome}")
+    path = write(outcomes, runs=len(options.runs), answers=total, options=options)
+    say(f"Wrote {path.relative_to(rows.ROOT)}")
+    return 0
+
+
+def write(outcomes: dict[str, list[Outcome]], *, runs: int, answers: int, options: argparse.Namespace) -> Path:
+    """The page: each network beside the paper's, with the interval of the difference, seed by seed."""
+    lines = []
+    for name, found in outcomes.items():
+        differences = [found[i].loss - outcomes["paper"][i].loss for i in range(len(found))]
+        lines.append(
+            (
+                name,
+                f"{np.mean([o.accuracy for o in found]):.3f}",
+                f"{np.mean([o.loss for o in found]):.3f}",
+                "" if name == "paper" else pages.t_interval(differences),
+                f"{np.mean([o.train_loss for o in found]):.3f}",
+                f"{np.mean([o.milliseconds for o in found]):.1f}",
+            )
+        )
+    head = (
+        "network",
+        "held-out accuracy",
+        "held-out loss",
+        "against the paper's [95 %]",
+        "training loss",
+        "CPU ms a visit",
+    )
+    hardware = rows.hardware(torch.get_num_threads())
+    parts = [
+        "# Picture networks of the reward model, on the same answers",
+        f"{answers} answers of {runs} run(s), ties included; {len(options.seeds)} seeds a run, "
+        f"{options.visits:,} visits each. Judged by the answers that each member never trained on, whose segments it "
+        "never saw. Intervals: Student's t over runs and seeds, paired by split; they share their answers, so they are "
+        "too narrow for other answers.",
+        pages.table(head, lines),
+        f"{hardware['cpu']}, {hardware['cores']} cores; commit {rows.commit()}.",
+        "```\npython benchmarks/reward_networks.py "
+        f"RUN … --visits {options.visits} --seeds {' '.join(map(str, options.seeds))}\n```",
+    ]
+    path = rows.ROOT / "benchmarks" / f"{NAME}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
+    path.write_text("\n\n".join(parts) + "\n")
+    return path
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
