@@ -142,6 +142,18 @@ def test_what_nobody_answers_is_withdrawn_and_asked_anew(tmp_path: Path, started
     assert counts.asked == counts.expired + counts.open
 
 
+def test_a_person_who_never_comes_leaves_the_teachers_their_work(tmp_path: Path, started: list[Trainer]) -> None:
+    queries = replace(CONFIG.queries, max_pending=2, min_answers=4)
+    config = replace(CONFIG, teacher="human+oracle", labels=40, queries=queries)
+    waiting: list[int] = []
+    trainer = start(started, tmp_path / "run", config)
+    trainer.train(lambda snapshot: waiting.append(snapshot.counts.open))
+    counts = trainer.store.counts()
+    assert counts.answered > 2 * queries.max_pending + queries.min_answers, "it went on with the person's queue full"
+    assert counts.expired > 0, "the oldest that were the person's made room"
+    assert {row.kind for row in trainer.store.iter_answers()} == {"synthetic"}
+
+
 def test_pause_waits_for_the_person_and_says_so(tmp_path: Path, started: list[Trainer]) -> None:
     queries = replace(CONFIG.queries, behind="pause", min_answers=4)
     trainer = start(started, tmp_path / "run", replace(CONFIG, teacher="human", queries=queries))

@@ -104,6 +104,7 @@ class Inquiry:
         """Publish the queries that are due, and withdraw those that nobody answered in time."""
         if self.config.queries.expire_steps:
             self.store.expire(step - self.config.queries.expire_steps)
+        self._make_room(step)
         wanted = self._wanted(step, learning=learning)
         if not wanted:
             return
@@ -122,6 +123,13 @@ class Inquiry:
         for query in queries:
             self.asked.add(frozenset((query.left.segment.id, query.right.segment.id)))
             self.publisher.publish(query, step=step)
+
+    def _make_room(self, step: int) -> None:
+        """Beside teachers, a person who does not answer holds nobody up: their oldest queries go, if they are many."""
+        if self.panel.human and self.panel.seats:
+            theirs = self.panel.of_the_person(self.store.open_steps())
+            surplus = theirs[: max(0, len(theirs) - self.config.queries.max_pending)]
+            self.store.expire(step + 1, only=surplus)
 
     def answer(self, step: int, context: TeacherContext) -> None:
         """Let synthetic teachers answer what is theirs and due by now; a slow one answers what was asked long ago."""
@@ -161,7 +169,8 @@ class Inquiry:
             needed = self.first_answers * (2 if self.panel.human else 1) + counts.skipped
             due = max(due, min(needed, self.config.labels))
         # A long queue is stale for a person; synthetic teachers empty it within the iteration, unless they are slow.
-        room = queries.max_pending - waiting if self.panel.human else self.config.labels
+        alone = self.panel.human and not self.panel.seats
+        room = queries.max_pending - waiting if alone else self.config.labels
         return max(0, min(due - counts.answered - waiting, room))
 
     # -- what was answered ---------------------------------------------------------------------------------------

@@ -134,14 +134,16 @@ class LabelStore:
         answered = row.asked - row.open - row.expired
         return Counts(row.asked, row.open - row.leased, row.leased, answered, row.skipped, row.expired)
 
-    def expire(self, before_step: int) -> int:
-        """Withdraw the open queries of before that step which nobody holds now; how many they were.
+    def expire(self, before_step: int, *, only: Collection[int] | None = None) -> int:
+        """Withdraw the open queries of before that step (of those ids `only`) which nobody holds now; how many.
 
         Nobody gets them any more. Whoever holds one may still answer it, and one who held it and comes late too.
         """
         with self._db.write() as connection:
             stale = {"before_step": before_step, "now": self._now(connection)}
             expire = queries.update().where(selects.STALE).values(status="expired", **_FREE)
+            if only is not None:
+                expire = expire.where(queries.c.id.in_(only))
             return connection.execute(expire, stale).rowcount
 
     def post_progress(self, now: Progress) -> None:

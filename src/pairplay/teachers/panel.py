@@ -112,6 +112,13 @@ class Panel:
             )
         return answered
 
+    def of_the_person(self, query_ids: Collection[int]) -> list[int]:
+        """Those that no teacher answers, oldest first."""
+        share, seats = self.teaching.share, len(self.seats)
+        if not self.human or not seats:
+            return sorted(query_ids) if self.human else []
+        return [id for id in sorted(query_ids) if seat_of(id, seed=self.seed, seats=seats, share=share) is None]
+
     def _of_seat(self, number: int, query_ids: Collection[int]) -> list[int]:
         # Without a person nobody else would answer the rest.
         share = self.teaching.share if self.human else 1.0
