@@ -223,3 +223,28 @@ def confused_teacher(left: object, right: object, rng: np.random.Generator) -> s
 def test_an_unknown_teacher_among_several_is_named(tmp_path: Path, started: list[Trainer]) -> None:
     with pytest.raises(UserError, match="oracl"):
         start(started, tmp_path / "run", replace(CONFIG, teacher="oracle+oracl"))
+
+
+@pytest.mark.parametrize(
+    ("teacher", "alarms", "sentence"),
+    [("random", ["chance"], "no more than a coin would"), ("oracle", [], "You can stop now")],
+)
+def test_a_whole_run_says_whether_its_answers_taught_anything(
+    tmp_path: Path, started: list[Trainer], teacher: str, alarms: list[str], sentence: str
+) -> None:
+    """The planted failure is a teacher who tosses a coin; the same run with careful answers is well."""
+    queries = replace(CONFIG.queries, initial_share=0.1, anneal_steps=1e9, windows=32, pool=64)
+    config = replace(CONFIG, teacher=teacher, labels=240, total_timesteps=24 * 128, queries=queries)
+    trainer = start(started, tmp_path / "run", config)
+    notices: list[str | None] = []
+
+    def watch(snapshot: Snapshot) -> None:
+        notices.append(snapshot.notice)
+        if snapshot.step >= 12 * 128:
+            trainer.stop()
+
+    trainer.train(watch)
+    assert trainer.oversight is not None
+    assert [alarm.code for alarm in trainer.oversight.watch.alarms.in_force] == alarms
+    assert sentence in (notices[-1] or "")
+    assert notices[0] is None
