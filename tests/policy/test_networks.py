@@ -36,7 +36,7 @@ def test_one_step_for_an_action_favours_what_shares_its_button() -> None:
     before, _ = policy(obs)
     optimizer = torch.optim.SGD(policy.actor.parameters(), lr=0.1)
     fire = torch.full((8,), NAMES.index("FIRE"))
-    torch.autograd.backward(-policy.evaluate(obs, fire)[0].mean())
+    torch.autograd.backward(-policy.evaluate(obs, fire)[0].log_prob.mean())
     optimizer.step()
     gain = (policy(obs)[0] - before).mean(0)
     assert gain[NAMES.index("FIRE")] == gain.max()

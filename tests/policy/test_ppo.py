@@ -140,14 +140,14 @@ def test_continuous_log_probabilities_by_hand() -> None:
         policy.log_std.fill_(float(np.log(2.0)))
     obs = torch.zeros(1, 1, 3)
     mean = policy.mode(obs)
-    log_prob, entropy, _ = policy.evaluate(obs, mean + 2.0)
+    (log_prob, entropy, _), _ = policy.evaluate(obs, mean + 2.0)
     # N(mean, 2²) one standard deviation out: -½ - log 2 - ½ log 2π
     assert log_prob.item() == pytest.approx(-0.5 - np.log(2.0) - 0.5 * np.log(2 * np.pi), abs=1e-5)
     assert entropy.item() == pytest.approx(0.5 * np.log(2 * np.pi * np.e) + np.log(2.0), abs=1e-5)
 
 
 def test_discrete_entropy_of_a_fresh_policy_is_nearly_uniform() -> None:
-    _, entropy, _ = make_ppo().policy.evaluate(torch.zeros(1, 1, 2), torch.zeros(1, dtype=torch.int64))
+    (_, entropy, _), _ = make_ppo().policy.evaluate(torch.zeros(1, 1, 2), torch.zeros(1, dtype=torch.int64))
     assert entropy.item() == pytest.approx(np.log(4), abs=1e-3)
 
 

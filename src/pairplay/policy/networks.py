@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
+from pairplay.policy.distributions import Backward, Estimates, categorical, normal
+from pairplay.policy.twins import Twins
 from pairplay.types import EnvSpec
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
@@ -146,11 +149,32 @@ class Policy(nn.Module):
             self.actor = _mlp(width, config.hidden, spec.action_dim, gain=0.01)
             self.critic = _mlp(width, config.hidden, 1, gain=1.0)
         self.log_std: Tensor = nn.Parameter(torch.zeros(0 if spec.discrete else spec.action_dim))
+        self.twins = self._twins()
+
+    def _twins(self) -> Twins | None:
+        """State vectors: what computes with the parameters that `actor`, `critic` and `log_std` name."""
+        if self.is_image:
+            return None
+        assert isinstance(self.actor, nn.Sequential)
+        assert isinstance(self.critic, nn.Sequential)
+        return Twins(self.actor, self.critic, self.log_std)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        # On another device, or of another dtype, each parameter has memory of its own.
+        self.twins = self._twins()
+        return self
+
+    def trainable(self) -> list[Tensor]:
+        """What an optimizer is given: every parameter, or the one block that they all lie in."""
+        return [self.twins.block] if self.twins is not None else list(self.parameters())
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits (or means) `[B, A]` and values `[B]`, in fp32."""
+        """Logits (or means) `[B, A]` and values `[B]`, in fp32. Gradients: see `evaluate`."""
+        if self.twins is not None:
+            return self.twins(self.torso(obs.flatten(1)))
         with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.torso(obs if self.is_image else obs.flatten(1))
+            features = self.torso(obs)
             logits, value = self.actor(features), self.critic(features)
         return logits.float(), value.float().squeeze(1)
 
@@ -163,7 +187,7 @@ class Policy(nn.Module):
         else:
             noise = torch.randn(logits.shape, generator=generator, device=logits.device)
             action = logits + self.log_std.exp() * noise
-        return action, self._log_prob(logits, action), value
+        return action, self._log_prob_and_entropy(logits, action)[0], value
 
     @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:
@@ -172,10 +196,13 @@ class Policy(nn.Module):
         best: Tensor = logits.argmax(1) if self.discrete else logits
         return best
 
-    def evaluate(self, obs: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log probability, entropy and value `[B]` of given actions, with gradients."""
+    def evaluate(self, obs: Tensor, action: Tensor) -> tuple[Estimates, Backward]:
+        """What it says of given actions, and the way back: from derivatives to gradients of `trainable()`."""
+        if self.twins is not None:
+            return self.twins.evaluate(self.torso(obs.flatten(1)), action)
         logits, value = self(obs)
-        return self._log_prob(logits, action), self._entropy(logits), value
+        estimates = Estimates(*self._log_prob_and_entropy(logits, action), value)
+        return estimates, partial(torch.autograd.backward, estimates)
 
     @torch.no_grad()
     def move_value(self, scale: float, shift: float) -> None:
@@ -185,17 +212,8 @@ class Policy(nn.Module):
         last.weight.mul_(scale)
         last.bias.mul_(scale).add_(shift)
 
-    def _log_prob(self, logits: Tensor, action: Tensor) -> Tensor:
-        if self.discrete:
-            return logits.log_softmax(1).gather(1, action[:, None]).squeeze(1)
-        z: Tensor = (action - logits) / self.log_std.exp()
-        return (-0.5 * z.square() - self.log_std - 0.5 * math.log(2 * math.pi)).sum(1)
-
-    def _entropy(self, logits: Tensor) -> Tensor:
-        if self.discrete:
-            log_p = logits.log_softmax(1)
-            return -(log_p.exp() * log_p).sum(1)
-        return (self.log_std + 0.5 * math.log(2 * math.pi * math.e)).sum().expand(len(logits))
+    def _log_prob_and_entropy(self, logits: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        return categorical(logits, action) if self.discrete else normal(logits, self.log_std, action)
 
 
 def _orthogonal(layer: Layer, gain: float = math.sqrt(2)) -> Layer:

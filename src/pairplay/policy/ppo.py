@@ -5,7 +5,7 @@ The names are CleanRL's, the metrics carry Stable-Baselines3's tags.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -13,14 +13,13 @@ from torch import Tensor, nn
 
 from pairplay.config import PPOConfig
 from pairplay.observations import stack_frames
+from pairplay.policy.distributions import Estimates
 from pairplay.policy.networks import Policy, RunningNorm
+from pairplay.policy.objective import MEASURED, Samples, gradient, losses
 from pairplay.policy.returns import explained_variance, gae
-from pairplay.types import EnvSpec, FloatArray, Rollout, UserError
+from pairplay.types import Array, EnvSpec, FloatArray, Rollout, UserError
 
-# T steps, N environments, K stacked frames, B batch (T·N, flattened step-major)
-
-MEASURED = ("loss", "policy_gradient_loss", "value_loss", "entropy_loss", "approx_kl", "clip_fraction")
-"""Of each minibatch, in this order."""
+# T steps, N environments, K stacked frames, M minibatches, B samples of a minibatch (of T·N, flattened step-major)
 
 
 class PPO:
@@ -41,7 +40,7 @@ class PPO:
         self.spec = spec
         self.config = config
         self.device = device
-        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5, fused=True)
+        self.optimizer = torch.optim.Adam(policy.trainable(), lr=config.learning_rate, eps=1e-5, fused=True)
         self.updates = 0
 
     def update(
@@ -63,30 +62,30 @@ class PPO:
             gamma=cfg.gamma,
             gae_lambda=cfg.gae_lambda,
         )
-        frames, age, action, log_prob, advantage, value, target = (
-            torch.from_numpy(a).to(self.device)
-            for a in (
-                rollout.frames,
-                rollout.age,
-                rollout.action.reshape(T * N, *rollout.action.shape[2:]),
-                rollout.log_prob.reshape(-1),
-                advantage_TN.reshape(-1),
-                rollout.value.reshape(-1),
-                (advantage_TN + rollout.value).reshape(-1),
-            )
+        frames, age, action = self._tensors(
+            rollout.frames, rollout.age, rollout.action.reshape(T * N, *rollout.action.shape[2:])
         )
-
+        target_TN = advantage_TN + rollout.value
+        samples = Samples(
+            *(of_all.flatten() for of_all in self._tensors(rollout.log_prob, advantage_TN, rollout.value, target_TN))
+        )
+        # State vectors are small: all of them at once. Pictures are stacked one minibatch at a time.
+        whole = None if self.spec.is_image else self._stack(frames, age, torch.arange(T * N, device=self.device))
         measured: list[Tensor] = []
         epochs_done = 0
         for _ in range(cfg.update_epochs):
-            order = torch.from_numpy(rng.permutation(T * N)).to(self.device)
-            for batch in torch.split(order, cfg.minibatch_size):
-                obs = stack_frames(frames, age, batch // N, batch % N, self.spec.stack)
-                measured.append(
-                    self._minibatch(obs, action[batch], log_prob[batch], advantage[batch], value[batch], target[batch])
-                )
+            order_MB = torch.from_numpy(rng.permutation(T * N)).to(self.device).view(-1, cfg.minibatch_size)
+            old_MB = samples.at(order_MB)
+            if cfg.norm_adv:
+                old_MB = old_MB.normalised()
+            now = []
+            for index_B, *old_B in zip(order_MB, *old_MB, strict=True):
+                obs = self._stack(frames, age, index_B) if whole is None else whole[index_B]
+                now.append(self._minibatch(obs, action[index_B], Samples(*old_B)))
+            # Read once an update: a number taken from a GPU now would wait for all that is queued there.
+            measured.append(losses(Estimates(*map(torch.stack, zip(*now, strict=True))), old_MB, cfg))
             epochs_done += 1
-            if cfg.target_kl and measured[-1][MEASURED.index("approx_kl")] > cfg.target_kl:
+            if cfg.target_kl and measured[-1][MEASURED.index("approx_kl"), -1] > cfg.target_kl:
                 break
         self.updates += epochs_done
         # After the update: the log probabilities above belong to the statistics the actions were drawn under.
@@ -94,41 +93,31 @@ class PPO:
         return {
             **{
                 f"train/{name}": mean
-                for name, mean in zip(MEASURED, torch.stack(measured).mean(0).tolist(), strict=True)
+                for name, mean in zip(MEASURED, torch.cat(measured, 1).mean(1).tolist(), strict=True)
             },
             "train/clip_range": cfg.clip_coef,
             "train/learning_rate": learning_rate,
-            "train/explained_variance": explained_variance(rollout.value, advantage_TN + rollout.value),
+            "train/explained_variance": explained_variance(rollout.value, target_TN),
             "train/n_updates": float(self.updates),
         }
 
-    def _minibatch(
-        self, obs: Tensor, action: Tensor, old_log_prob: Tensor, advantage: Tensor, old_value: Tensor, target: Tensor
-    ) -> Tensor:
-        """One gradient step; what is `MEASURED` of it."""
-        cfg = self.config
-        if cfg.norm_adv and len(advantage) > 1:
-            advantage = (advantage - advantage.mean()) / (advantage.std() + 1e-8)
-        log_prob, entropy, value = self.policy.evaluate(obs, action)
-        log_ratio = log_prob - old_log_prob
-        ratio = log_ratio.exp()
-        pg_loss = -torch.min(advantage * ratio, advantage * ratio.clamp(1 - cfg.clip_coef, 1 + cfg.clip_coef)).mean()
-        error = (value - target).square()
-        if cfg.clip_vloss:
-            clipped = old_value + (value - old_value).clamp(-cfg.clip_coef, cfg.clip_coef)
-            error = torch.max(error, (clipped - target).square())
-        v_loss, entropy_loss = 0.5 * error.mean(), -entropy.mean()
-        loss = pg_loss + cfg.ent_coef * entropy_loss + cfg.vf_coef * v_loss
-
+    def _minibatch(self, obs: Tensor, action: Tensor, old: Samples) -> Estimates:
+        """One gradient step; what the policy said of the samples before it."""
+        estimates, backward = self.policy.evaluate(obs, action)
+        now = Estimates(*(estimate.detach() for estimate in estimates))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(self.policy.parameters(), cfg.max_grad_norm)
+        backward(gradient(now, old, self.config))
+        nn.utils.clip_grad_norm_(self.policy.trainable(), self.config.max_grad_norm)
         self.optimizer.step()
-        with torch.no_grad():
-            approx_kl = ((ratio - 1) - log_ratio).mean()
-            clip_fraction = ((ratio - 1).abs() > cfg.clip_coef).float().mean()
-            # Read once an update: a number taken from a GPU now would wait for all that is queued there.
-            return torch.stack((loss, pg_loss, v_loss, entropy_loss, approx_kl, clip_fraction))
+        return now
+
+    def _tensors(self, *arrays: Array) -> Iterator[Tensor]:
+        return (torch.from_numpy(array).to(self.device) for array in arrays)
+
+    def _stack(self, frames: Tensor, age: Tensor, index: Tensor) -> Tensor:
+        """`[B, K, *F]`, the observations of these samples."""
+        envs = frames.shape[1]
+        return stack_frames(frames, age, index // envs, index % envs, self.spec.stack)
 
     def observe(self, rollout: Rollout) -> None:
         """Let the observation statistics (state vectors only) take in a rollout without learning from it."""
@@ -140,7 +129,7 @@ class PPO:
         """Everything that learning changes, as named tensors for a checkpoint."""
         tensors = {f"policy.{name}": tensor for name, tensor in self.policy.state_dict().items()}
         for name, parameter in self.policy.named_parameters():
-            for moment, tensor in self.optimizer.state.get(parameter, {}).items():
+            for moment, tensor in self._moments(parameter).items():
                 tensors[f"optimizer.{name}.{moment}"] = tensor
         return tensors | {"ppo.updates": torch.tensor(self.updates)}
 
@@ -152,12 +141,19 @@ class PPO:
         for name, parameter in self.policy.named_parameters():
             if f"optimizer.{name}.step" not in tensors:
                 continue
-            self.optimizer.state[parameter] = {
-                "step": tensors[f"optimizer.{name}.step"].clone().to(parameter.device),
+            owner = parameter if self.policy.twins is None else self.policy.twins.block
+            if not self.optimizer.state[owner]:
                 # The fused kernel walks parameter and moments in step: they must have the same memory layout.
-                **{
-                    moment: torch.empty_like(parameter).copy_(tensors[f"optimizer.{name}.{moment}"])
-                    for moment in ("exp_avg", "exp_avg_sq")
-                },
-            }
+                moments = {moment: torch.zeros_like(owner) for moment in ("exp_avg", "exp_avg_sq")}
+                self.optimizer.state[owner] = {"step": torch.zeros((), device=owner.device), **moments}
+            for moment, tensor in self._moments(parameter).items():
+                tensor.copy_(tensors[f"optimizer.{name}.{moment}"])
         self.updates = int(tensors["ppo.updates"])
+
+    def _moments(self, parameter: Tensor) -> dict[str, Tensor]:
+        """What Adam keeps of a parameter; empty before the first update."""
+        twins = self.policy.twins
+        kept: dict[str, Tensor] = self.optimizer.state.get(parameter if twins is None else twins.block, {})
+        if twins is None:
+            return kept
+        return {m: tensor if m == "step" else twins.part(tensor, parameter) for m, tensor in kept.items()}
