@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import astuple, replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,9 +12,9 @@ from hypothesis import strategies as st
 
 from pairplay.reward.fit import FitMetrics, _batches, fit, split_of
 from pairplay.reward.model import RewardModel
-from pairplay.types import Array, Comparison, Pair, Segment
+from pairplay.types import Array, Comparison, EnvSpec, Pair, Segment
 
-from .examples import CONFIG, IMAGE, REACH, VECTOR, compare, make_model, make_segment, with_mu
+from .examples import CONFIG, IMAGE, REACH, VECTOR, compare, make_model, make_rollout, make_segment, with_mu
 
 TASTE = np.array([1.0, -2.0, 0.5])
 
@@ -89,9 +90,9 @@ def test_a_segment_in_several_comparisons_is_evaluated_once(monkeypatch: pytest.
     model, (a, b, c) = make_model(VECTOR), vector_segments(3)
     returns, evaluated = model.returns, []
 
-    def spy(segments: list[Segment], *, stride: int, rng: np.random.Generator) -> torch.Tensor:
+    def spy(segments: list[Segment], **options: Any) -> torch.Tensor:
         evaluated.append(sorted(segment.id for segment in segments))
-        return returns(segments, stride=stride, rng=rng)
+        return returns(segments, **options)
 
     monkeypatch.setattr(model, "returns", spy)
     fit(model, [Comparison(0, a, b, 1.0), Comparison(1, c, a, 0.0)], pairs=2, rng=np.random.default_rng(0))
@@ -107,6 +108,25 @@ def test_a_stride_estimates_the_sum_without_bias() -> None:
     assert len(np.unique(draws[:, 0, 0])) == 3  # the three offsets, each once in three times
     np.testing.assert_allclose(draws.mean(0)[:, 0], whole[:, 0], atol=4 * draws.std(0)[:, 0].max() / 600**0.5)
     assert np.array_equal(model.returns(segments, stride=1, rng=rng).detach().numpy(), whole)
+
+
+@pytest.mark.parametrize("spec", [VECTOR, REACH], ids=["discrete", "stacked"])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_prepared_inputs_give_the_same_returns(spec: EnvSpec, stride: int) -> None:
+    model = make_model(spec)
+    model.observe(make_rollout(spec))  # the inputs have a scale
+    segments = [make_segment(spec, str(i), length, seed=i, age=i) for i, length in enumerate((5, 1, 12, 4))]
+    inputs = model.prepare(segments)
+    assert inputs is not None
+    for some in (segments, [segments[3], segments[1]]):
+        expected, found = (
+            model.returns(some, stride=stride, rng=np.random.default_rng(0), inputs=i).detach() for i in (None, inputs)
+        )
+        torch.testing.assert_close(found, expected)
+
+
+def test_pictures_are_not_prepared() -> None:
+    assert make_model(IMAGE).prepare([make_segment(IMAGE, "a")]) is None
 
 
 def test_only_the_latest_answers_are_trained_on() -> None:

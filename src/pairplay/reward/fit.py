@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pairplay.reward.losses import preference_loss
-from pairplay.reward.model import RewardModel, unique
+from pairplay.reward.model import Inputs, RewardModel, unique
 from pairplay.reward.split import Split, split
 from pairplay.types import Array, BoolArray, Comparison, IntArray, Pair
 
@@ -70,10 +70,12 @@ def fit(
     delta_ED = np.zeros(weight_ED.shape)
     batches = list(_batches(rng, len(comparisons), model.config.batch_pairs, pairs))
     visits = 0
+    visited = [comparisons[i] for i in np.unique(np.concatenate(batches))]
     with model.training(rng):
+        inputs = model.prepare(unique(visited)[1])
         for number, batch in enumerate(batches, 1):
             chosen = [comparisons[i] for i in batch]
-            loss_ED[:, batch], delta_ED[:, batch] = _step(model, chosen, weight_ED[:, batch], rng)
+            loss_ED[:, batch], delta_ED[:, batch] = _step(model, chosen, weight_ED[:, batch], rng, inputs)
             seen_D[batch] = True
             visits += len(batch)
             if visits >= max(ROUND, len(comparisons)) or number == len(batches):
@@ -121,11 +123,15 @@ def _batches(rng: np.random.Generator, size: int, batch: int, visits: int) -> It
 
 
 def _step(
-    model: RewardModel, batch: Sequence[Comparison], weight_EB: IntArray, rng: np.random.Generator
+    model: RewardModel,
+    batch: Sequence[Comparison],
+    weight_EB: IntArray,
+    rng: np.random.Generator,
+    inputs: Inputs | None,
 ) -> tuple[Array, Array]:
     """One gradient step; each comparison's loss and predicted difference before it, `[E, B]` each."""
     place, segments = unique(batch)
-    return_ES = model.returns(segments, stride=model.config.fit_stride, rng=rng)
+    return_ES = model.returns(segments, stride=model.config.fit_stride, rng=rng, inputs=inputs)
     left_EB = return_ES[:, [place[comparison.left.id] for comparison in batch]]
     right_EB = return_ES[:, [place[comparison.right.id] for comparison in batch]]
     mu_B = torch.tensor([comparison.mu for comparison in batch], dtype=torch.float32, device=model.device)

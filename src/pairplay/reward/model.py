@@ -43,6 +43,16 @@ class Film(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Inputs:
+    """What the networks are given for every step of some segments: made once, and looked at by row."""
+
+    obs: Tensor
+    action: Tensor
+    first: Mapping[str, int]
+    """The row of each segment's first step."""
+
+
+@dataclass(frozen=True)
 class RewardEstimate:
     """The reward that the policy learns from, and how far the members disagree about it."""
 
@@ -174,22 +184,43 @@ class RewardModel:
         return torch.stack([hidden_ELH.mean(1).flatten() for hidden_ELH in parts]).cpu().numpy()
 
     def returns(
-        self, segments: Sequence[Segment], *, stride: int = 1, rng: np.random.Generator | None = None
+        self,
+        segments: Sequence[Segment],
+        *,
+        stride: int = 1,
+        rng: np.random.Generator | None = None,
+        inputs: Inputs | None = None,
     ) -> Tensor:
         """The same as a tensor with gradients, `[E, S]`. Segments may differ in length.
 
         With a `stride` only every stride-th step is predicted, from an offset drawn with `rng`, and stands for its
-        neighbours: an estimate of the sum for a fraction of the work.
+        neighbours: an estimate of the sum for a fraction of the work. `inputs` are what `prepare` made of them.
         """
         if not segments:
             return torch.zeros(self.config.members, 0, device=self.device)
         offsets = [0 if rng is None else int(rng.integers(min(stride, len(segment)))) for segment in segments]
         taken = [np.arange(offset, len(s), stride) for offset, s in zip(offsets, segments, strict=True)]
-        reward_EB = self._predict(self._film(segments, taken))
+        if inputs is None:
+            reward_EB = self._predict(self._film(segments, taken))
+        else:
+            rows = [inputs.first[segment.id] + steps for segment, steps in zip(segments, taken, strict=True)]
+            row_B = self._tensor(np.concatenate(rows))
+            reward_EB = self._run(self.network, inputs.obs[row_B], inputs.action[row_B])
         owner_B = self._tensor(np.repeat(np.arange(len(segments)), [len(steps) for steps in taken]))
         total_ES = reward_EB.new_zeros(len(reward_EB), len(segments)).index_add(1, owner_B, reward_EB)
         weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
         return total_ES * self._tensor(weight)
+
+    def prepare(self, segments: Sequence[Segment]) -> Inputs | None:
+        """What `returns` needs of segments that it is asked about many times; None for pictures, which are too large.
+
+        Good until the inputs settle anew.
+        """
+        if self.spec.is_image or not segments:
+            return None
+        starts = np.cumsum([0] + [len(segment) for segment in segments[:-1]]).tolist()
+        obs, action = self._read(self._film(segments))
+        return Inputs(obs, action, {segment.id: start for segment, start in zip(segments, starts, strict=True)})
 
     # -- how it learns -----------------------------------------------------------------------------------------------
 
@@ -329,14 +360,21 @@ class RewardModel:
         return torch.cat(parts, dim=1)
 
     def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        return self._run(network, *self._read(film))
+
+    def _read(self, film: Film) -> tuple[Tensor, Tensor]:
+        """What enters the networks: observations `[B, K, *F]` and actions `[B, A]`."""
         obs = stack_frames(film.frames, film.age, film.step, film.env, self.spec.stack)
+        if self.spec.is_image:
+            obs = obs.to(torch.bfloat16 if self.autocast else torch.float32)
+            obs = obs.contiguous(memory_format=torch.channels_last)
+        else:
+            obs = self.inputs.normalise(obs.flatten(2)).float()
+        return obs, self._action_input(film.action)
+
+    def _run(self, network: Callable[[Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            if self.spec.is_image:
-                obs = obs.to(torch.bfloat16 if self.autocast else torch.float32)
-                obs = obs.contiguous(memory_format=torch.channels_last)
-            else:
-                obs = self.inputs.normalise(obs.flatten(2)).float()
-            return network(obs, self._action_input(film.action)).float()
+            return network(obs, action).float()
 
     def _action_input(self, action: Tensor) -> Tensor:
         """`[B, A]`: one-hot, or scaled so that the bounds are ±1; of width 0 where the model does not see actions."""
