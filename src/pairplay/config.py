@@ -282,9 +282,7 @@ _MUJOCO = replace(
 )
 
 # What lies there for good is looked at for a second, and then stood up again (docs/decisions/016).
-_PENDULUM = replace(
-    _MUJOCO, env=replace(_MUJOCO.env, play_on_steps=25), queries=replace(_MUJOCO.queries, segment_length=10)
-)
+_PENDULUM = replace(_MUJOCO, env=replace(_MUJOCO.env, play_on_steps=25))
 
 # 30,208 agent steps, 290 answers: the budget of a coffee break. 16 iterations of 32 x 59 steps; why so many short
 # episodes, and why the reward is shaped, stands in docs/decisions/006 and 008.
