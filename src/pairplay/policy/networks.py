@@ -165,10 +165,6 @@ class Policy(nn.Module):
         self.twins = self._twins()
         return self
 
-    def trainable(self) -> list[Tensor]:
-        """What an optimizer is given: every parameter, or the one block that they all lie in."""
-        return [self.twins.block] if self.twins is not None else list(self.parameters())
-
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (or means) `[B, A]` and values `[B]`, in fp32. Gradients: see `evaluate`."""
         if self.twins is not None:
@@ -197,7 +193,7 @@ class Policy(nn.Module):
         return best
 
     def evaluate(self, obs: Tensor, action: Tensor) -> tuple[Estimates, Backward]:
-        """What it says of given actions, and the way back: from derivatives to gradients of `trainable()`."""
+        """What it says of given actions, and the way back: from derivatives to gradients."""
         if self.twins is not None:
             return self.twins.evaluate(self.torso(obs.flatten(1)), action)
         logits, value = self(obs)

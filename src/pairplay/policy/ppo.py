@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pairplay.config import PPOConfig
 from pairplay.observations import stack_frames
+from pairplay.policy.adam import Adam, BlockAdam, SeparateAdam
 from pairplay.policy.distributions import Estimates
 from pairplay.policy.networks import Policy, RunningNorm
 from pairplay.policy.objective import MEASURED, Samples, gradient, losses
@@ -40,7 +41,11 @@ class PPO:
         self.spec = spec
         self.config = config
         self.device = device
-        self.optimizer = torch.optim.Adam(policy.trainable(), lr=config.learning_rate, eps=1e-5, fused=True)
+        self.optimizer: Adam = (
+            SeparateAdam(list(policy.parameters()))
+            if policy.twins is None
+            else BlockAdam(policy.twins.block, policy.twins.gradient)
+        )
         self.updates = 0
 
     def update(
@@ -49,9 +54,6 @@ class PPO:
         """Improve the policy on `reward_TN`, which stands in for `rollout.env_reward` (never read here)."""
         cfg, (T, N) = self.config, rollout.shape
         learning_rate = cfg.learning_rate * (lr_scale if cfg.anneal_lr else 1.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-
         advantage_TN = gae(
             reward_TN,
             rollout.value,
@@ -81,7 +83,7 @@ class PPO:
             now = []
             for index_B, *old_B in zip(order_MB, *old_MB, strict=True):
                 obs = self._stack(frames, age, index_B) if whole is None else whole[index_B]
-                now.append(self._minibatch(obs, action[index_B], Samples(*old_B)))
+                now.append(self._minibatch(obs, action[index_B], Samples(*old_B), learning_rate))
             # Read once an update: a number taken from a GPU now would wait for all that is queued there.
             measured.append(losses(Estimates(*map(torch.stack, zip(*now, strict=True))), old_MB, cfg))
             epochs_done += 1
@@ -101,14 +103,12 @@ class PPO:
             "train/n_updates": float(self.updates),
         }
 
-    def _minibatch(self, obs: Tensor, action: Tensor, old: Samples) -> Estimates:
+    def _minibatch(self, obs: Tensor, action: Tensor, old: Samples, learning_rate: float) -> Estimates:
         """One gradient step; what the policy said of the samples before it."""
         estimates, backward = self.policy.evaluate(obs, action)
         now = Estimates(*(estimate.detach() for estimate in estimates))
-        self.optimizer.zero_grad(set_to_none=True)
         backward(gradient(now, old, self.config))
-        nn.utils.clip_grad_norm_(self.policy.trainable(), self.config.max_grad_norm)
-        self.optimizer.step()
+        self.optimizer.step(learning_rate, self.config.max_grad_norm)
         return now
 
     def _tensors(self, *arrays: Array) -> Iterator[Tensor]:
@@ -129,7 +129,7 @@ class PPO:
         """Everything that learning changes, as named tensors for a checkpoint."""
         tensors = {f"policy.{name}": tensor for name, tensor in self.policy.state_dict().items()}
         for name, parameter in self.policy.named_parameters():
-            for moment, tensor in self._moments(parameter).items():
+            for moment, tensor in self.optimizer.moments(parameter).items():
                 tensors[f"optimizer.{name}.{moment}"] = tensor
         return tensors | {"ppo.updates": torch.tensor(self.updates)}
 
@@ -139,21 +139,8 @@ class PPO:
         policy = {n.removeprefix("policy."): t for n, t in tensors.items() if n.startswith("policy.")}
         self.policy.load_state_dict(policy)
         for name, parameter in self.policy.named_parameters():
-            if f"optimizer.{name}.step" not in tensors:
-                continue
-            owner = parameter if self.policy.twins is None else self.policy.twins.block
-            if not self.optimizer.state[owner]:
-                # The fused kernel walks parameter and moments in step: they must have the same memory layout.
-                moments = {moment: torch.zeros_like(owner) for moment in ("exp_avg", "exp_avg_sq")}
-                self.optimizer.state[owner] = {"step": torch.zeros((), device=owner.device), **moments}
-            for moment, tensor in self._moments(parameter).items():
-                tensor.copy_(tensors[f"optimizer.{name}.{moment}"])
+            prefix = f"optimizer.{name}."
+            moments = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            if moments:
+                self.optimizer.restore(parameter, moments)
         self.updates = int(tensors["ppo.updates"])
-
-    def _moments(self, parameter: Tensor) -> dict[str, Tensor]:
-        """What Adam keeps of a parameter; empty before the first update."""
-        twins = self.policy.twins
-        kept: dict[str, Tensor] = self.optimizer.state.get(parameter if twins is None else twins.block, {})
-        if twins is None:
-            return kept
-        return {m: tensor if m == "step" else twins.part(tensor, parameter) for m, tensor in kept.items()}

@@ -27,15 +27,13 @@ def gae(
     V_{t+1} is 0 after a termination and V(final observation) after a truncation: an episode that was merely cut off
     still has a future. No advantage flows back across either.
     """
-    advantage_TN = np.zeros_like(reward_TN)
-    next_value_N, next_advantage_N = last_value_N, np.zeros_like(last_value_N)
-    for t in reversed(range(len(reward_TN))):
-        ended_N = terminated_TN[t] | truncated_TN[t]
-        v_tp1_N = np.where(ended_N, np.where(terminated_TN[t], 0.0, final_value_TN[t]), next_value_N)
-        delta_N = reward_TN[t] + gamma * v_tp1_N - value_TN[t]
-        next_advantage_N = delta_N + gamma * gae_lambda * np.where(ended_N, 0.0, next_advantage_N)
-        advantage_TN[t] = next_advantage_N
-        next_value_N = value_TN[t]
+    ended_TN = terminated_TN | truncated_TN
+    next_value_TN = np.concatenate([value_TN[1:], last_value_N[None]])
+    v_tp1_TN = np.where(ended_TN, np.where(terminated_TN, 0.0, final_value_TN), next_value_TN)
+    advantage_TN = (reward_TN + gamma * v_tp1_TN - value_TN).astype(reward_TN.dtype)
+    carried_TN = np.where(ended_TN, 0.0, gamma * gae_lambda).astype(reward_TN.dtype)
+    for t in reversed(range(len(reward_TN) - 1)):
+        advantage_TN[t] += carried_TN[t] * advantage_TN[t + 1]
     return advantage_TN
 
 

@@ -57,12 +57,13 @@ class Twins:
         hidden, inputs = first[0].shape
         shapes = [(2, hidden, inputs), (2, hidden), (2, hidden, hidden), (2, hidden), *[p.shape for p in order[8:]]]
         self.discrete = len(log_std) == 0
-        self.block = nn.Parameter(torch.cat([parameter.detach().flatten() for parameter in order]))
-        """All parameters: what an optimizer is given."""
-        self.weights = _Weights(*_cut(self.block.detach(), shapes))
-        self.gradient = torch.zeros_like(self.block.detach())
+        self.block = torch.cat([parameter.detach().flatten() for parameter in order])
+        """All parameters."""
+        self.gradient = torch.zeros_like(self.block)
+        """Of the last loss that was taken back; laid out like the block."""
+        self.weights = _Weights(*_cut(self.block, shapes))
         self.d_weights = _Weights(*_cut(self.gradient, shapes))
-        for parameter, part in zip(order, _cut(self.block.detach(), [p.shape for p in order]), strict=True):
+        for parameter, part in zip(order, _cut(self.block, [p.shape for p in order]), strict=True):
             parameter.data = part
 
     def __call__(self, x_BD: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +72,7 @@ class Twins:
 
     @torch.no_grad()
     def evaluate(self, x_BD: Tensor, action: Tensor) -> tuple[Estimates, Backward]:
-        """What they say of given actions, and what writes the gradient of `block`."""
+        """What they say of given actions, and what writes `gradient`."""
         h1_2BH, h2_2BH = _hidden(self.weights, x_BD)
         logits_BA, value_B = _outputs(self.weights, h2_2BH)
         if self.discrete:
@@ -108,12 +109,6 @@ class Twins:
         d_z1_2BH = _through_tanh(torch.bmm(d_z2_2BH, w.w2_2HH), h1_2BH)
         torch.bmm(d_z1_2BH.mT, x_BD.expand(2, -1, -1), out=d.w1_2HD)
         torch.sum(d_z1_2BH, 1, out=d.b1_2H)
-        self.block.grad = self.gradient
-
-    def part(self, block: Tensor, parameter: Tensor) -> Tensor:
-        """Where a block that is laid out like the parameters holds what belongs to `parameter`."""
-        start = parameter.storage_offset()
-        return block[start : start + parameter.numel()].view(parameter.shape)
 
 
 def _hidden(w: _Weights, x_BD: Tensor) -> tuple[Tensor, Tensor]:
