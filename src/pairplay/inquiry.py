@@ -28,6 +28,9 @@ from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, Segment, U
 FIRST_ANSWERS = 10
 """Answers that a person gives before learning starts: less teaches nothing, more is a long wait."""
 
+MOMENTS = {"InvertedPendulum-v5": 10}
+"""Steps of a segment where what matters is over in a moment: longer clips show it and its opposite, all alike."""
+
 Film = dict[int, list[int]]
 """Which environments to capture just before each step of a rollout."""
 
@@ -226,7 +229,9 @@ def film(windows: list[Window]) -> Film:
 def default_segment_length(env_id: str, clip_fps: float) -> int:
     """25 agent steps for Atari (1.7 s at 15 a second); elsewhere 1.5 seconds, but 15 to 60 steps.
 
-    Christiano et al. 2017, A.1–A.2. Some simulators take 125 steps a second: 1.5 seconds of those would leave room for
+    Christiano et al. 2017, A.1–A.2. `MOMENTS` need fewer. Some simulators take 125 steps a second: 1.5 seconds of those would leave room for
     one segment in a rollout.
     """
+    if env_id in MOMENTS:
+        return MOMENTS[env_id]
     return 25 if env_id.startswith("ALE/") else min(60, max(15, round(1.5 * clip_fps)))
