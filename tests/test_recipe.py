@@ -15,6 +15,7 @@ import torch
 from pairplay import session
 from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
 from pairplay.hardware import Hardware
+from pairplay.inquiry import default_segment_length
 from pairplay.labels.store import LabelStore
 from pairplay.reward.normaliser import Affine
 from pairplay.run.checkpoint import load_newest
@@ -223,6 +224,20 @@ def confused_teacher(left: object, right: object, rng: np.random.Generator) -> s
 def test_an_unknown_teacher_among_several_is_named(tmp_path: Path, started: list[Trainer]) -> None:
     with pytest.raises(UserError, match="oracl"):
         start(started, tmp_path / "run", replace(CONFIG, teacher="oracle+oracl"))
+
+
+@pytest.mark.parametrize(
+    ("env_id", "clip_fps", "length"),
+    [
+        ("ALE/Enduro-v5", 15.0, 25),
+        ("Pendulum-v1", 20.0, 30),
+        ("Hopper-v5", 125.0, 60),
+        ("Slow-v0", 4.0, 15),
+        ("InvertedPendulum-v5", 25.0, 10),
+    ],
+)
+def test_segments_last_as_long_as_a_person_needs(env_id: str, clip_fps: float, length: int) -> None:
+    assert default_segment_length(env_id, clip_fps) == length
 
 
 @pytest.mark.parametrize(

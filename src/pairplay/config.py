@@ -142,7 +142,7 @@ class QueryConfig:
     clips: Literal["whole", "still"] = "whole"
     """Draw the whole clip, or one picture of it: enough where synthetic teachers judge by rewards, and far cheaper."""
     segment_length: int = 0
-    """L, agent steps in a clip; 0 means 25 for Atari, elsewhere 1.5 seconds (15 to 60)."""
+    """L, agent steps in a clip; 0 means 25 for Atari, 10 for InvertedPendulum, elsewhere 1.5 seconds (15 to 60)."""
     strategy: Strategy = "disagreement"
     """How pairs are chosen once there is a reward model (the paper: disagreement; the others are B-Pref's)."""
     candidates: int = 10

@@ -227,9 +227,9 @@ def film(windows: list[Window]) -> Film:
 
 
 def default_segment_length(env_id: str, clip_fps: float) -> int:
-    """25 agent steps for Atari (1.7 s at 15 a second); elsewhere 1.5 seconds, but 15 to 60 steps.
+    """25 agent steps for Atari (1.7 s at 15 a second); `MOMENTS`; elsewhere 1.5 seconds, but 15 to 60 steps.
 
-    Christiano et al. 2017, A.1–A.2. `MOMENTS` need fewer. Some simulators take 125 steps a second: 1.5 seconds of those would leave room for
+    Christiano et al. 2017, A.1–A.2. Some simulators take 125 steps a second: 1.5 seconds of those would leave room for
     one segment in a rollout.
     """
     if env_id in MOMENTS:
