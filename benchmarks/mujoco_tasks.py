@@ -105,8 +105,8 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
     ]
     runs = min(map(len, scores), default=0)
     if runs == 1:
-        mean = float(np.mean(scores))
-        parts.append(f"Over {len(scores)} tasks, normalised: mean {mean:.2f}. One seed each, so there is no interval.")
+        mean = float(np.mean([np.mean(score) for score in scores]))
+        parts.append(f"Over {len(scores)} tasks, normalised: mean {mean:.2f}. Some task has one seed: no interval.")
     if runs > 1:
         matrix_RK = np.array([score[:runs] for score in scores]).T
         summary = intervals.summarise(matrix_RK)
