@@ -12,7 +12,7 @@ from pairplay.config import RewardModelConfig
 from pairplay.reward import model as model_module
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
-from pairplay.reward.networks import BatchNorm, Convolutions, make_network
+from pairplay.reward.networks import BatchNorm, Convolutions, EnsembleLinear, make_network
 from pairplay.types import Comparison, EnvSpec, UserError
 
 from .examples import CONFIG, IMAGE, VECTOR, compare, make_model, make_rollout, make_segment
@@ -32,6 +32,24 @@ def test_a_member_is_what_it_is_whatever_the_size_of_the_ensemble(spec: EnvSpec)
     alone = make_network(spec, replace(CONFIG, members=1), seed=1)(obs, action)
     assert together.shape == (3, 5)
     torch.testing.assert_close(together[:1], alone)
+
+
+@pytest.mark.parametrize("out", [1, 2])
+def test_a_linear_layer_by_hand_there_and_back(out: int) -> None:
+    layer = EnsembleLinear(2, 3, out, seed=0, name="any")
+    torch.nn.init.normal_(layer.bias, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    d_y = torch.randn(2, 5, out, generator=torch.Generator().manual_seed(2))
+    y = layer(x)
+    y.backward(d_y)
+    assert x.grad is not None
+    assert layer.weight.grad is not None
+    assert layer.bias.grad is not None
+    for e in range(2):
+        torch.testing.assert_close(y[e], x[e] @ layer.weight[e] + layer.bias[e])
+        torch.testing.assert_close(x.grad[e], d_y[e] @ layer.weight[e].T)
+        torch.testing.assert_close(layer.weight.grad[e], x[e].T @ d_y[e])
+        torch.testing.assert_close(layer.bias.grad[e], d_y[e].sum(0, keepdim=True))
 
 
 def test_grouped_convolutions_are_separate_networks() -> None:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 # B batch, A action dimensions; d_x is the derivative of a loss with respect to x
@@ -63,3 +64,16 @@ def normal_gradient(
     weighted_BA = d_log_prob_B[:, None] * z_BA
     d_log_std_A: Tensor = (weighted_BA * z_BA).sum(0) + (d_entropy_B.sum() - d_log_prob_B.sum())
     return weighted_BA / std_A, d_log_std_A
+
+
+def draw_categorical(logits_BA: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Actions and their log probabilities, `[B]` each."""
+    action_B1 = torch.multinomial(logits_BA.softmax(1), 1, generator=generator)
+    return action_B1.squeeze(1), logits_BA.log_softmax(1).gather(1, action_B1).squeeze(1)
+
+
+def draw_normal(mean_BA: Tensor, log_std_A: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Actions `[B, A]` and their log probabilities `[B]`."""
+    z_BA = torch.randn(mean_BA.shape, generator=generator, device=mean_BA.device)
+    log_prob_B = z_BA.square().sum(1).mul_(-0.5).sub_((log_std_A + _HALF_LOG_2PI).sum())
+    return torch.addcmul(mean_BA, z_BA, log_std_A.exp()), log_prob_B

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
-from pairplay.policy.distributions import Backward, Estimates, categorical, normal
+from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, draw_normal, normal
 from pairplay.policy.twins import Twins
 from pairplay.types import EnvSpec
 
@@ -179,11 +179,10 @@ class Policy(nn.Module):
         """Draw actions `[B]` or `[B, A]`, with their log probabilities `[B]` and the values `[B]`."""
         logits, value = self(obs)
         if self.discrete:
-            action = torch.multinomial(logits.softmax(1), 1, generator=generator).squeeze(1)
+            action, log_prob = draw_categorical(logits, generator)
         else:
-            noise = torch.randn(logits.shape, generator=generator, device=logits.device)
-            action = logits + self.log_std.exp() * noise
-        return action, self._log_prob_and_entropy(logits, action)[0], value
+            action, log_prob = draw_normal(logits, self.log_std, generator)
+        return action, log_prob, value
 
     @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:
