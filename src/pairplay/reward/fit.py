@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from pairplay.reward.film import Inputs, unique
 from pairplay.reward.losses import preference_loss
-from pairplay.reward.model import Inputs, RewardModel, unique
+from pairplay.reward.model import RewardModel
 from pairplay.reward.split import Split, split
 from pairplay.types import Array, BoolArray, Comparison, IntArray, Pair
 

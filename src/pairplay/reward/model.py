@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from pairplay.config import RewardModelConfig
 from pairplay.hardware import Precision
 from pairplay.observations import stack_frames
+from pairplay.reward.film import Film, Inputs, thinned, unique
 from pairplay.reward.losses import preference_log_prob
 from pairplay.reward.networks import Convolutions, make_network
 from pairplay.reward.normaliser import Affine, InputMoments, RewardScale, affine
@@ -30,26 +30,6 @@ CHUNK = {"cpu": 256, "cuda": 4096}
 """States in one pass: a larger first layer falls out of the CPU's caches, a smaller one leaves a GPU idle."""
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps of each parameter."""
-
-
-class Film(NamedTuple):
-    """States by index in frames that are stored once, as `stack_frames` takes them."""
-
-    frames: Tensor
-    age: Tensor
-    step: Tensor
-    env: Tensor
-    action: Tensor
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What the networks are given for every step of some segments: made once, and looked at by row."""
-
-    obs: Tensor
-    action: Tensor
-    first: Mapping[str, int]
-    """The row of each segment's first step."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +149,7 @@ class RewardModel:
         """
         if not segments:
             return []
-        taken = _thinned(segments, stride)
+        taken = thinned(segments, stride)
         parts = torch.split(self._predict(self._film(segments, taken)), [len(steps) for steps in taken], dim=1)
         return [self._estimate(reward_EL) for reward_EL in parts]
 
@@ -178,7 +158,7 @@ class RewardModel:
         """A description of each segment for measuring distances: last hidden layers averaged over steps, `[S, E·H]`."""
         if not segments:
             return np.zeros((0, self.config.members * self.config.hidden), np.float32)
-        taken = _thinned(segments, self.config.fit_stride)
+        taken = thinned(segments, self.config.fit_stride)
         hidden_EBH = self._predict(self._film(segments, taken), self.network.embed)
         parts = torch.split(hidden_EBH, [len(steps) for steps in taken], dim=1)
         return torch.stack([hidden_ELH.mean(1).flatten() for hidden_ELH in parts]).cpu().numpy()
@@ -391,18 +371,3 @@ class RewardModel:
     def _tensor(self, array: Array) -> Tensor:
         # Arrays that come out of a database are read-only, and torch warns of those.
         return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
-
-
-def _thinned(segments: Sequence[Segment], stride: int) -> list[IntArray]:
-    """Every stride-th step of each segment."""
-    return [np.arange(0, len(segment), stride) for segment in segments]
-
-
-def unique(comparisons: Sequence[Comparison]) -> tuple[dict[str, int], list[Segment]]:
-    """The different segments of these comparisons and where each stands: one that is in several is evaluated once."""
-    place: dict[str, int] = {}
-    segments: list[Segment] = []
-    for segment in (side for comparison in comparisons for side in (comparison.left, comparison.right)):
-        if place.setdefault(segment.id, len(segments)) == len(segments):
-            segments.append(segment)
-    return place, segments
