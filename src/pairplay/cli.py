@@ -39,6 +39,8 @@ class TrainCommand:
     """Port of the labelling page on 127.0.0.1; 0 takes a free one."""
     open: bool = True
     """Open the page in the browser."""
+    profile: bool = False
+    """Say at the end where the time went, and write trace.json into the run directory (open it at ui.perfetto.dev)."""
     config: Path | None = None
     """Start from this TOML file (such as another run's config.toml); options given here override it."""
     preset: str = "auto"
@@ -59,6 +61,8 @@ class ResumeCommand:
     """Port of the labelling page; 0 takes a free one."""
     open: bool = True
     """Open the page in the browser."""
+    profile: bool = False
+    """Say at the end where the time went, and write trace.json into the run directory (open it at ui.perfetto.dev)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def _train(argv: Sequence[str]) -> int:
             # The file may be partial: what it leaves open comes from the preset of *its* environment.
             base = read_overrides(Path(given.config), preset(base.env_id))
     options = _parse(TrainCommand, argv, "train", default=TrainCommand(training=base))
-    return start(options.training, options.run_dir, port=options.port, open_page=options.open)
+    return start(options.training, options.run_dir, port=options.port, open_page=options.open, profile=options.profile)
 
 
 def _resume(argv: Sequence[str]) -> int:
@@ -163,7 +167,7 @@ def _resume(argv: Sequence[str]) -> int:
         config = replace(config, total_timesteps=options.total_timesteps)
     if options.labels is not None:
         config = replace(config, labels=options.labels)
-    return go_on(config, run, port=options.port, open_page=options.open)
+    return go_on(config, run, port=options.port, open_page=options.open, profile=options.profile)
 
 
 def _label(argv: Sequence[str]) -> int:

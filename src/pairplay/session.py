@@ -20,6 +20,7 @@ from pairplay.envs.make import find_registration
 from pairplay.hardware import choose_hardware
 from pairplay.inquiry import FIRST_ANSWERS
 from pairplay.labels.store import LabelStore
+from pairplay.profiling import Profiler
 from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
@@ -32,7 +33,7 @@ LINE_EVERY_S = 15.0
 """Without a terminal to redraw, one line so often."""
 
 
-def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bool) -> int:
+def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bool, profile: bool = False) -> int:
     """Begin a new run. Returns the exit code."""
     if config.reward == "learned":
         check_teachers(config)  # a mistyped name must not leave a run directory behind
@@ -46,10 +47,10 @@ def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bo
             raise UserError(f"{option} {value}: must be at least {least}")
     run = RunDir.create(run_dir, config.env_id, config.seed)
     write_config(run.config_toml, config)
-    return go_on(config, run, port=port, open_page=open_page)
+    return go_on(config, run, port=port, open_page=open_page, profile=profile)
 
 
-def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool) -> int:
+def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profile: bool = False) -> int:
     """Train `run` from wherever it stands until its budget is spent or the user stops it. Returns the exit code."""
     console = Console(highlight=False, soft_wrap=True)
     with trainer_lock(run), _label_server(config, run, port, console, open_page=open_page) as server:
@@ -60,8 +61,11 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool) -> in
                 console.print(f"Checkpoint {name} is damaged ({reason}): using an older one", style="yellow")
             came_from = f", resumed at step {trainer.step:,}" if trainer.step else ""
             console.print(f"{config.env_id} on {hardware}, {config.num_envs} environments{came_from}. Run: {run.path}")
-            with _Watch(config, run, server, console) as watch, _stop_on_ctrl_c(trainer, console):
+            profiler = Profiler(trainer.stopwatch, run.trace_json) if profile else None
+            with _Watch(config, run, server, console, profiler) as watch, _stop_on_ctrl_c(trainer, console):
                 trainer.train(watch)
+            if profiler is not None:
+                console.print(profiler.finish())
         except (FloatingPointError, OSError, UserError) as error:
             if isinstance(error, UserError):  # such as an environment that gives NaN: nothing has learnt from it yet
                 trainer.save()
@@ -124,12 +128,20 @@ def _stop_on_ctrl_c(trainer: Trainer, console: Console) -> Iterator[None]:
 class _Watch:
     """Shows each iteration: a progress bar on a terminal, a line now and then elsewhere. Keeps the server alive."""
 
-    def __init__(self, config: TrainConfig, run: RunDir, server: LabelServer | None, console: Console) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        run: RunDir,
+        server: LabelServer | None,
+        console: Console,
+        profiler: Profiler | None,
+    ) -> None:
         self.config = config
         self.human = config.reward == "learned" and parse_teachers(config.teacher)[0]
         self.run = run
         self.server = server
         self.console = console
+        self.profiler = profiler
         self.progress = Progress(
             TextColumn("{task.fields[phase]:<9}"),
             BarColumn(bar_width=None),
@@ -167,6 +179,8 @@ class _Watch:
             self.server_deaths += 1
             self.console.print("The label server stopped; starting it again on the same port.", style="yellow")
             self.server = start_server(self.run, self.server.port)
+        if self.profiler is not None:
+            self.profiler(snapshot)
 
     def _news(self, snapshot: Snapshot) -> str:
         metrics, counts = snapshot.metrics, snapshot.counts

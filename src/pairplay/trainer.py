@@ -32,6 +32,7 @@ from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import MetricsWriter
 from pairplay.seeding import int_seed, rng, torch_rng
+from pairplay.stopwatch import Stopwatch
 from pairplay.teachers.context import TeacherContext
 from pairplay.types import BoolArray, Comparison, FloatArray, Rollout
 
@@ -101,6 +102,7 @@ class Trainer:
         self.standing = begin(self.envs)
         if self.inquiry is not None:
             self.inquiry.publisher.rehearse(self.envs.capture(0)[None])
+        self.stopwatch = Stopwatch()
 
     # -- the loop ------------------------------------------------------------------------------------------------
 
@@ -112,9 +114,11 @@ class Trainer:
         last_saved = self.step
         while self.step < self.config.total_timesteps and not self.stopping:
             watch(self.iterate())
-            self._keep_pace()
+            with self.stopwatch.phase("wait"):
+                self._keep_pace()
             if self.step - last_saved >= self.config.checkpoint_every:
-                self.save()
+                with self.stopwatch.phase("save"):
+                    self.save()
                 last_saved = self.step
         if self.inquiry is not None:
             self.inquiry.publisher.flush()
@@ -125,26 +129,33 @@ class Trainer:
     def iterate(self) -> Snapshot:
         """One iteration, in the order of the paper."""
         began = time.perf_counter()
-        phase = "learning" if self.learning else "exploring"
-        rollout = self._collect()
-        reward, estimate = self._relabel(rollout)
-        metrics = self._update(rollout, reward)
+        phase, in_phase = "learning" if self.learning else "exploring", self.stopwatch.phase
+        with in_phase("collect"):
+            rollout = self._collect()
+        with in_phase("relabel"):
+            reward, estimate = self._relabel(rollout)
+        with in_phase("update"):
+            metrics = self._update(rollout, reward)
         self.step += rollout.env_reward.size
         if self.inquiry is not None and self.oversight is not None:
-            self.inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
-            self.inquiry.answer(self.step, TeacherContext.of(self.true_return.finished))
-            comparisons = self.inquiry.comparisons()
-            metrics |= self.oversight.before_fit(
-                comparisons,
-                self.store.iter_answers,
-                rollout,
-                estimate,
-                step=self.step,
-                predicted_return=self.predicted_return.mean_return,
-            )
-            metrics |= self._fit(comparisons, self.inquiry)
+            with in_phase("ask"):
+                self.inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
+                self.inquiry.answer(self.step, TeacherContext.of(self.true_return.finished))
+                comparisons = self.inquiry.comparisons()
+            with in_phase("watch"):
+                metrics |= self.oversight.before_fit(
+                    comparisons,
+                    self.store.iter_answers,
+                    rollout,
+                    estimate,
+                    step=self.step,
+                    predicted_return=self.predicted_return.mean_return,
+                )
+            with in_phase("fit"):
+                metrics |= self._fit(comparisons, self.inquiry)
             if self.learning:
-                self.oversight.after_fit(len(comparisons), self.inquiry.pool.segments())
+                with in_phase("watch"):
+                    self.oversight.after_fit(len(comparisons), self.inquiry.pool.segments())
         self.iteration += 1
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
@@ -195,6 +206,7 @@ class Trainer:
             num_steps=config.ppo.num_steps,
             film=film(windows),
             value_of=self.ppo.policy if self.learning else None,
+            stopwatch=self.stopwatch,
         )
         if self.inquiry is not None:
             if rollout.terminated.any():
@@ -290,9 +302,11 @@ class Trainer:
             "reward_model/loss": None,
             "reward_model/val_accuracy": None,
             **metrics,
+            **{f"seconds/{name}": spent for name, spent in self.stopwatch.lap().items()},
         }
-        self.writer.write(self.step, metrics)
-        self._report_progress(phase, metrics)
+        with self.stopwatch.phase("record"):
+            self.writer.write(self.step, metrics)
+            self._report_progress(phase, metrics)
         return Snapshot(phase, self.step, counts, metrics, self.notice)
 
     def _report_progress(self, phase: str, metrics: Metrics, *, notice: str | None = None) -> None:

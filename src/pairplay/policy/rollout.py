@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pairplay.envs.base import Envs
 from pairplay.policy.networks import Policy
+from pairplay.stopwatch import Stopwatch
 from pairplay.types import Array, EnvSpec, IntArray, Rollout
 
 # T steps, N environments, K stacked frames, F the shape of one frame
@@ -47,13 +48,15 @@ def collect(
     num_steps: int,
     film: Mapping[int, Sequence[int]],
     value_of: Policy | None = None,
+    stopwatch: Stopwatch | None = None,
 ) -> tuple[Rollout, Standing, dict[tuple[int, int], Array]]:
     """Play `num_steps` steps of every environment.
 
     `film[t]` names the environments to capture just before step t; the captures come back by `(t, env)`.
     `value_of` estimates V of observations that no action follows (truncations and the end of the rollout);
-    without it they count as 0.
+    without it they count as 0. `stopwatch` counts for the phases `film`, `act` and `step`.
     """
+    stopwatch = stopwatch or Stopwatch()
     spec, T, N, K = envs.spec, num_steps, envs.num_envs, envs.spec.stack
     frames = np.empty((K - 1 + T + 1, N, *spec.frame_shape), standing.frames.dtype)
     frames[:K] = standing.frames
@@ -65,12 +68,15 @@ def collect(
     captures: dict[tuple[int, int], Array] = {}
 
     for t in range(T):
-        for env in film.get(t, ()):
-            captures[t, env] = envs.capture(env)
-        obs = _newest_stack(frames[t : t + K], age[t])
-        chosen, log_p, v = actor(obs, torch.from_numpy(age[t]))
-        action[t], log_prob[t], value[t] = chosen.cpu().numpy(), log_p.cpu().numpy(), v.cpu().numpy()
-        step = envs.step(action[t])
+        if t in film:
+            with stopwatch.phase("film"):
+                captures |= {(t, env): envs.capture(env) for env in film[t]}
+        with stopwatch.phase("act"):
+            obs = _newest_stack(frames[t : t + K], age[t])
+            chosen, log_p, v = actor(obs, torch.from_numpy(age[t]))
+            action[t], log_prob[t], value[t] = chosen.cpu().numpy(), log_p.cpu().numpy(), v.cpu().numpy()
+        with stopwatch.phase("step"):
+            step = envs.step(action[t])
         frames[K + t] = step.frames
         env_reward[t], terminated[t], truncated[t] = step.env_reward, step.terminated, step.truncated
         lost[t] = step.lost

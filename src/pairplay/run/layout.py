@@ -57,6 +57,10 @@ class RunDir:
         return self.path / "videos"
 
     @property
+    def trace_json(self) -> Path:
+        return self.path / "trace.json"
+
+    @property
     def trainer_lock(self) -> Path:
         return self.path / "trainer.lock"
 
