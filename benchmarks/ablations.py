@@ -22,7 +22,7 @@ COMMON = (
     "--preset",
     "mujoco",
     "--queries.clips",
-    "still",
+    "none",
     "--total-timesteps",
     "200000",
     "--teacher",

@@ -31,7 +31,7 @@ SEEDS = (1, 2, 3)
 
 
 def jobs(seeds: Sequence[int]) -> list[Job]:
-    common = ("--preset", "mujoco", "--queries.clips", "still", "--total-timesteps", "200000", "--labels", "350")
+    common = ("--preset", "mujoco", "--queries.clips", "none", "--total-timesteps", "200000", "--labels", "350")
     return [
         Job(NAME, teacher, env_id, seed, (*common, "--teacher", teacher))
         for seed in seeds

@@ -172,10 +172,14 @@ def _resume(argv: Sequence[str]) -> int:
 
 def _label(argv: Sequence[str]) -> int:
     options = _parse(LabelCommand, argv, "label")
+    from pairplay.run.config_file import read_config
     from pairplay.run.layout import RunDir
     from pairplay.web.server import serve
 
-    serve(RunDir.open(options.run), port=options.port, open_page=options.open)
+    run = RunDir.open(options.run)
+    if read_config(run.config_toml).queries.clips == "none":
+        raise UserError(f"{run.path} draws no clips (--queries.clips none), so there is nothing to compare in it")
+    serve(run, port=options.port, open_page=options.open)
     return 0
 
 

@@ -139,8 +139,8 @@ class RewardModelConfig:
 class QueryConfig:
     """Which clips are compared, and when."""
 
-    clips: Literal["whole", "still"] = "whole"
-    """Draw the whole clip, or one picture of it: enough where synthetic teachers judge by rewards, and far cheaper."""
+    clips: Literal["whole", "still", "none"] = "whole"
+    """Draw whole clips; one picture of each, far cheaper; or none, for synthetic teachers that judge by rewards."""
     segment_length: int = 0
     """L, agent steps in a clip; 0 means 25 for Atari, 10 for InvertedPendulum, elsewhere 1.5 seconds (15 to 60)."""
     strategy: Strategy = "disagreement"

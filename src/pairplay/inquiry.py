@@ -43,11 +43,16 @@ class Inquiry:
         self.run = run
         self.store = store
         self.spec: EnvSpec = envs.spec
-        self.recordable = envs.recordable
-        if envs.recordable == 0:
-            raise UserError(f"{config.env_id} draws no pictures to compare: only --reward env can train it")
+        self.filmed = config.queries.clips != "none"
+        self.recordable = envs.recordable if self.filmed else envs.num_envs
+        if self.recordable == 0:
+            raise UserError(
+                f"{config.env_id} draws no pictures that a person could compare. Let a synthetic teacher judge by its "
+                "rewards (--teacher oracle --queries.clips none), or train on them (--reward env)"
+            )
+        painter = envs.painter() if self.filmed else None
         still = config.queries.clips == "still"
-        self.publisher = Publisher(store, run.clips, envs.painter(), clip_fps=envs.spec.clip_fps, still=still)
+        self.publisher = Publisher(store, run.clips, painter, clip_fps=envs.spec.clip_fps, still=still)
         self.panel = Panel.from_config(config, store, envs.spec, run.clips)
         self.pace = Pace(config.queries.behind)
         self.schedule = LabelSchedule(
@@ -76,6 +81,14 @@ class Inquiry:
             count=self.config.queries.windows,
         )
 
+    def film(self, windows: list[Window]) -> Film:
+        """The captures that `windows` need, by step."""
+        wanted: Film = {}
+        for window in windows if self.filmed else ():
+            for t in range(window.start, window.start + window.length):
+                wanted.setdefault(t, []).append(window.env)
+        return wanted
+
     def keep(
         self,
         rollout: Rollout,
@@ -90,7 +103,7 @@ class Inquiry:
             cut(
                 rollout,
                 window,
-                np.stack([captures[t, window.env] for t in range(window.start, window.start + window.length)]),
+                self._captures(window, captures),
                 stack=self.spec.stack,
                 step=step,
                 iteration=iteration,
@@ -100,6 +113,11 @@ class Inquiry:
             for window in windows
         )
         self.pool.add(footage for footage in cuts if footage is not None)
+
+    def _captures(self, window: Window, captures: Mapping[tuple[int, int], Array]) -> Array:
+        if not self.filmed:
+            return np.empty((window.length, 0), np.uint8)
+        return np.stack([captures[t, window.env] for t in range(window.start, window.start + window.length)])
 
     # -- what is asked -------------------------------------------------------------------------------------------
 
@@ -215,15 +233,6 @@ class Inquiry:
     def close(self) -> None:
         """Finish what is queued."""
         self.publisher.close()
-
-
-def film(windows: list[Window]) -> Film:
-    """The captures that `windows` need, by step."""
-    wanted: Film = {}
-    for window in windows:
-        for t in range(window.start, window.start + window.length):
-            wanted.setdefault(t, []).append(window.env)
-    return wanted
 
 
 def default_segment_length(env_id: str, clip_fps: float) -> int:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from pairplay.envs.base import Painter
+from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
 from pairplay.run.clips import encode, save_clip
 from pairplay.types import Array, Footage, Query
@@ -21,11 +22,11 @@ class Publisher:
 
     One thread, so that a simulator's renderer lives in the thread that uses it. The queue is as long as the number
     of queries `publish` was given room for: ask `waiting` first. A failure in the worker is raised by the next call.
-    `still` draws the middle picture of each clip only.
+    `still` draws the middle picture of each clip only; without a painter nothing is drawn, and clips have no name.
     """
 
     def __init__(
-        self, store: LabelStore, clips: Path, painter: Painter, *, clip_fps: float, still: bool = False
+        self, store: LabelStore, clips: Path, painter: Painter | None, *, clip_fps: float, still: bool = False
     ) -> None:
         self._store = store
         self._clips = clips
@@ -49,7 +50,8 @@ class Publisher:
 
         Raises UserError, from the painter, that names what to install.
         """
-        self._worker.submit(lambda: encode(self._painter.draw(captures), self._clip_fps)).result()
+        if self._painter is not None:
+            self._worker.submit(lambda painter: encode(painter.draw(captures), self._clip_fps), self._painter).result()
 
     def publish(self, query: Query, *, step: int) -> None:
         """Queue one query; returns at once."""
@@ -62,7 +64,8 @@ class Publisher:
 
     def close(self) -> None:
         """Finish what is queued, then stop the worker."""
-        self._worker.submit(self._painter.close)
+        if self._painter is not None:
+            self._worker.submit(self._painter.close)
         self._worker.shutdown(wait=True)
         self.flush()
 
@@ -73,6 +76,8 @@ class Publisher:
 
     def _clip(self, footage: Footage) -> str:
         """A segment is drawn and encoded once, in however many queries it stands."""
+        if self._painter is None:
+            return NO_CLIP
         name = footage.segment.id
         if name not in self._shas:
             middle = len(footage.captures) // 2

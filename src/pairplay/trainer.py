@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -17,7 +17,7 @@ from pairplay.envs.make import make_envs
 from pairplay.episodes import EpisodeReturns
 from pairplay.hardware import Hardware
 from pairplay.health.oversight import Oversight
-from pairplay.inquiry import Inquiry, film
+from pairplay.inquiry import Inquiry
 from pairplay.labels.records import Counts, Progress
 from pairplay.labels.store import LabelStore
 from pairplay.policy.networks import Policy
@@ -63,7 +63,9 @@ class Trainer:
         checkpoint = load_newest(run.checkpoints)
         # A resumed run plays new episodes, not those that it began with.
         env_seed = int_seed(config.seed, "envs", checkpoint.state["iteration"] if checkpoint else 0)
-        self.envs: Envs = make_envs(config.env_id, config.num_envs, config.env, seed=env_seed)
+        # Colour is for clips.
+        env_config = replace(config.env, colour_envs=0) if config.queries.clips == "none" else config.env
+        self.envs: Envs = make_envs(config.env_id, config.num_envs, env_config, seed=env_seed)
         spec = self.spec = self.envs.spec
         with torch.random.fork_rng():
             torch.manual_seed(int_seed(config.seed, "policy"))
@@ -100,7 +102,7 @@ class Trainer:
             spec, rng(config.seed, "explore", self.iteration), persistence=config.queries.explore_persistence
         )
         self.standing = begin(self.envs)
-        if self.inquiry is not None:
+        if self.inquiry is not None and self.inquiry.filmed:
             self.inquiry.publisher.rehearse(self.envs.capture(0)[None])
         self.stopwatch = Stopwatch()
 
@@ -204,7 +206,7 @@ class Trainer:
             self.envs,
             self.standing,
             num_steps=config.ppo.num_steps,
-            film=film(windows),
+            film=self.inquiry.film(windows) if self.inquiry is not None else {},
             value_of=self.ppo.policy if self.learning else None,
             stopwatch=self.stopwatch,
         )

@@ -230,12 +230,14 @@ def make_one(
     env_id: str, max_episode_steps: int, render_mode: str | None, options: Mapping[str, float] | None = None
 ) -> GymEnv:
     """One environment; 0 keeps its own limit. A missing library is a UserError that says which."""
+    # Passed on to the environment as it is, and one without pictures need not know the word.
+    drawing = {} if render_mode is None else {"render_mode": render_mode}
     try:
         return gymnasium.make(
             env_id,
             max_episode_steps=max_episode_steps or None,
-            render_mode=render_mode,
             disable_env_checker=True,
+            **drawing,
             **(options or {}),
         )
     except (gymnasium.error.Error, ImportError) as error:

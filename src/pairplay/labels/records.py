@@ -11,6 +11,9 @@ from pairplay.types import Answer
 LabelerKind = Literal["human", "synthetic"]
 LABELER_KINDS: tuple[LabelerKind, ...] = ("human", "synthetic")
 
+NO_CLIP = ""
+"""In place of a clip's sha256: nothing was drawn, for nobody was to look at it."""
+
 ConflictCode = Literal[
     "unknown_query", "already_answered", "leased_by_other", "uuid_reused", "unknown_answer", "not_undoable"
 ]
@@ -33,7 +36,7 @@ class LeasedQuery:
     left_id: str
     right_id: str
     left_clip: str
-    """sha256 of the clip shown on the left: its file is `<sha256>.mp4`."""
+    """sha256 of the clip shown on the left: its file is `<sha256>.mp4`. `NO_CLIP` where none was drawn."""
     right_clip: str
     lease_expires_at: datetime
 

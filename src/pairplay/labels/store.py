@@ -83,8 +83,9 @@ class LabelStore:
     def add_query(self, query: Query, *, left_clip: str, right_clip: str, step: int) -> int:
         """Publish a query and, unless they are known, its segments, all in one transaction. Its id.
 
-        `left_clip` and `right_clip` are the sha256 of clip files that are already in place. A pair that was asked
-        before keeps its old id and its answer, so a resumed run may ask again what it asked before it stopped.
+        `left_clip` and `right_clip` are the sha256 of clip files that are already in place, or `NO_CLIP`. A pair that
+        was asked before keeps its old id and its answer, so a resumed run may ask again what it asked before it
+        stopped.
         """
         if not math.isfinite(query.score):
             raise ValueError(f"the score of a query must be finite, not {query.score}")

@@ -14,7 +14,7 @@ from typing import Any
 
 import safetensors.numpy
 
-from pairplay.labels.records import AnswerRow
+from pairplay.labels.records import NO_CLIP, AnswerRow
 from pairplay.labels.store import LabelStore
 from pairplay.run.config_file import read_config
 from pairplay.run.layout import RunDir
@@ -36,7 +36,7 @@ SCHEMA = {
         "supersedes": "id of the row that this one replaces, or null",
         "left_segment": "id of the segment shown on the left; its file is segments/<id>.safetensors",
         "right_segment": "the same for the right",
-        "left_clip": "sha256 of the film shown on the left; its file is clips/<sha256>.mp4",
+        "left_clip": "sha256 of the film shown on the left; its file is clips/<sha256>.mp4; empty: none was drawn",
         "right_clip": "the same for the right",
         "question": "the text shown above the pair",
         "strategy": "why the pair was chosen",
@@ -91,7 +91,7 @@ def export(run: RunDir, out: Path) -> ExportSummary:
         segment_ids = sorted({segment for row in rows for segment in (row.left_id, row.right_id)})
         for segment_id in segment_ids:
             _write_segment(out / "segments", store, segment_id)
-    clips = sorted({clip for row in rows for clip in (row.left_clip, row.right_clip)})
+    clips = sorted({clip for row in rows for clip in (row.left_clip, row.right_clip)} - {NO_CLIP})
     missing = tuple(clip for clip in clips if not _copied(run.clips / f"{clip}.mp4", out / "clips"))
     summary = ExportSummary(
         answers=len(rows),

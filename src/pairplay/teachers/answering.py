@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import Conflict, LabelStore, LeasedQuery
 from pairplay.seeding import rng
 from pairplay.teachers.base import Exhibit, Teacher
@@ -63,7 +64,7 @@ def _answer(
     left, right = (
         Exhibit(
             segment_id=segment_id,
-            clip=clips_dir / f"{clip}.mp4",
+            clip=None if clip == NO_CLIP else clips_dir / f"{clip}.mp4",
             clip_fps=spec.clip_fps,
             env_id=spec.env_id,
             env_reward=store.audit_rewards(segment_id),

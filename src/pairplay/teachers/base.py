@@ -61,8 +61,8 @@ class Exhibit:
     """One side of a query: what a person would see, and what only a synthetic teacher may know."""
 
     segment_id: str
-    clip: Path
-    """The MP4 that the page plays."""
+    clip: Path | None
+    """The MP4 that the page plays; None where nothing was drawn (`--queries.clips none`)."""
     clip_fps: float
     env_id: str
     env_reward: FloatArray
@@ -72,7 +72,11 @@ class Exhibit:
 
     @cached_property
     def pictures(self) -> Picture:
-        """`[L, H, W, 3]` RGB, decoded from the clip when first asked for."""
+        """`[L, H, W, 3]` RGB, decoded from the clip when first asked for. UserError where nothing was drawn."""
+        if self.clip is None:
+            raise UserError(
+                "this teacher looks at pictures, and --queries.clips none draws none: start a run with clips whole"
+            )
         return decode(self.clip)
 
 

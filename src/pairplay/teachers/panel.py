@@ -36,6 +36,10 @@ def check_teachers(config: TrainConfig) -> tuple[bool, tuple[str, ...]]:
     """As `parse_teachers`, of a run's options; a UserError also when its other options do not go with them."""
     human, synthetic = parse_teachers(config.teacher)
     check(config.teaching)
+    if human and config.queries.clips == "none":
+        raise UserError(
+            "with --queries.clips none a person has nothing to look at: leave it out, or name a synthetic --teacher"
+        )
     if human and synthetic and config.teaching.share == 1.0 and not config.teaching.delay_steps:
         raise UserError(
             f"with --teaching.share 1, {', '.join(synthetic)} would answer everything at once and leave the person "
