@@ -45,6 +45,15 @@ def test_a_single_coloured_pixel_survives(tmp_path: Path) -> None:
     assert (dots[:, 0] - dots[:, 1:].max(1)).min() > 90, dots
 
 
+def test_a_pixels_colour_does_not_leak_into_the_next(tmp_path: Path) -> None:
+    # Converting a doubled picture blends neighbours: tiles of 8 pixels came back 3 grey levels off on average.
+    tiles = np.random.default_rng(0).integers(0, 256, (4, 27, 20, 3), dtype=np.uint8)
+    pictures = tiles.repeat(8, axis=1).repeat(8, axis=2)[:, :210]
+    error = np.abs(decode(film(tmp_path, pictures)).astype(int) - pictures)
+    assert error.mean() < 1.0
+    assert np.quantile(error, 0.99) < 10
+
+
 def test_pictures_above_the_limit_are_not_doubled(tmp_path: Path) -> None:
     with av.open(film(tmp_path, game(2, SMALL_SIDE, 100))) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (100, SMALL_SIDE)
