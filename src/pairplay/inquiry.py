@@ -9,6 +9,7 @@ import numpy as np
 
 from pairplay.config import TrainConfig
 from pairplay.envs.base import Envs
+from pairplay.labels.answered import Answered
 from pairplay.labels.records import Counts
 from pairplay.labels.store import LabelStore
 from pairplay.publisher import Publisher
@@ -21,7 +22,7 @@ from pairplay.run.layout import RunDir
 from pairplay.seeding import rng
 from pairplay.teachers.context import TeacherContext
 from pairplay.teachers.panel import Panel
-from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, Segment, UserError
+from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, UserError
 
 # T steps, N environments, L segment length
 
@@ -65,7 +66,8 @@ class Inquiry:
         self._read_pairs()
         self.asked = Asked(frozenset((pair.left_id, pair.right_id)) for pair in self.pairs)
         """The same pairs and those on their way into the store."""
-        self._segments: dict[str, Segment] = {}
+        self.answered = Answered(store)
+        self._comparisons: dict[int, Comparison] = {}
 
     # -- what is filmed ------------------------------------------------------------------------------------------
 
@@ -199,22 +201,19 @@ class Inquiry:
     def comparisons(self) -> list[Comparison]:
         """The latest answers that train, with their segments; skips are not among them."""
         self._read_pairs()
-        comparisons = []
-        for preference in self.store.preferences()[-self.config.reward_model.buffer :]:
-            if preference.mu is None:
-                continue
-            for segment_id in (preference.left_id, preference.right_id):
-                if segment_id not in self._segments:
-                    self._segments[segment_id] = self.store.segment(segment_id)
-            comparisons.append(
-                Comparison(
-                    preference.query_id,
-                    self._segments[preference.left_id],
-                    self._segments[preference.right_id],
-                    preference.mu,
-                )
-            )
-        return comparisons
+        self.answered.update()
+        before, self._comparisons = self._comparisons, {}
+        segments = {side.id: side for comparison in before.values() for side in (comparison.left, comparison.right)}
+        for row in self.answered.rows()[-self.config.reward_model.buffer :]:
+            if row.mu is not None:
+                kept = before.get(row.query_id)
+                if kept is None or kept.mu != row.mu:
+                    for segment_id in (row.left_id, row.right_id):
+                        if segment_id not in segments:
+                            segments[segment_id] = self.store.segment(segment_id)
+                    kept = Comparison(row.query_id, segments[row.left_id], segments[row.right_id], row.mu)
+                self._comparisons[row.query_id] = kept
+        return list(self._comparisons.values())
 
     def _read_pairs(self) -> None:
         last = self.pairs[-1].key if self.pairs else 0

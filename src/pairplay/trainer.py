@@ -147,7 +147,7 @@ class Trainer:
             with in_phase("watch"):
                 metrics |= self.oversight.before_fit(
                     comparisons,
-                    self.store.iter_answers,
+                    self.inquiry.answered.rows,
                     rollout,
                     estimate,
                     step=self.step,

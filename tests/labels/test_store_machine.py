@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pairplay.labels.answered import Answered
 from pairplay.labels.store import Conflict, Counts, LabelStore
 from pairplay.types import ANSWERS, MU, Answer
 
@@ -64,6 +65,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     def reopen(self) -> None:
         self.store = LabelStore.open(Path(self.folder.name) / "labels.db", clock=self.clock)
+        self.answered = Answered(self.store)
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -187,6 +189,11 @@ class StoreMachine(RuleBasedStateMachine):
         assert [(row.query_id, row.answer, row.labeler, row.mu) for row in self.store.preferences()] == [
             (query_id, answer, ("Ann", "Bob", "Cem")[who], MU[answer])  # type: ignore[index]
             for query_id, (_, answer, who) in live
+        ]
+        self.answered.update()
+        assert [(row.query_id, row.client_uuid, row.answer, row.mu) for row in self.answered.rows()] == [
+            (query_id, uuid, answer, MU[answer])  # type: ignore[index]
+            for query_id, (uuid, answer, _) in live
         ]
         rows = {row.client_uuid: row for row in self.store.iter_answers()}
         assert len(rows) == sum(len(query.chain) for query in queries)

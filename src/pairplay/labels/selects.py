@@ -64,7 +64,8 @@ PREFERENCES = (
     .order_by(answers.c.query_id)
 )
 
-ALL_ANSWERS = (
+# answer_id
+ANSWERS_AFTER = (
     sa.select(
         *(column for column in answers.c),
         labelers.c.name.label("labeler"),
@@ -75,8 +76,11 @@ ALL_ANSWERS = (
     )
     .select_from(_answered)
     .join(labelers, labelers.c.id == answers.c.labeler_id)
+    .where(answers.c.id > sa.bindparam("answer_id", type_=sa.Integer))
     .order_by(answers.c.id)
 )
+
+ANSWER_ROWS = sa.select(sa.func.count()).select_from(answers)
 
 # labeler_id, limit
 RECENT = (

@@ -329,10 +329,14 @@ class LabelStore:
 
     def iter_answers(self) -> Iterator[AnswerRow]:
         """Every row of `answers`, oldest first, superseded and withdrawn ones included."""
+        yield from self.answers_after(0)[0]
+
+    def answers_after(self, answer_id: int) -> tuple[list[AnswerRow], int]:
+        """Every row of `answers` with a higher id, by id; and how many rows there are in all."""
         with self._db.read() as connection:
-            rows = connection.execute(selects.ALL_ANSWERS).mappings().all()
-        for row in rows:
-            yield AnswerRow(**row)
+            rows = connection.execute(selects.ANSWERS_AFTER, {"answer_id": answer_id}).mappings().all()
+            total = connection.execute(selects.ANSWER_ROWS).scalar_one()
+        return [AnswerRow(**row) for row in rows], int(total)
 
     # -- pieces --------------------------------------------------------------------------------------------------
 
