@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class Database:
             sa.event.listen(self._engine, "connect", _configure)
             sa.event.listen(self._engine, "begin", _begin)
         self._writer = self._engine.execution_options(**{_WRITE: True})
+        # SQLite's own clock, to the millisecond, in the six digits that SQLAlchemy writes and reads.
+        clock = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if self._is_sqlite else "clock_timestamp()"
+        self._clock = sa.select(sa.literal_column(clock, UTCDateTime))
+        insert = sqlite.insert if self._is_sqlite else postgresql.insert
+        self._insert_new = lru_cache(lambda table: insert(table).on_conflict_do_nothing())
         self._watch_lock = threading.Lock()
         self._watcher: sa.PoolProxiedConnection | None = None
         try:
@@ -73,17 +79,11 @@ class Database:
 
     def now(self, connection: sa.Connection) -> datetime:
         """The database's clock: the one all leases are measured by."""
-        if self._is_sqlite:
-            # SQLite's own clock, to the millisecond, in the six digits that SQLAlchemy writes and reads.
-            clock = sa.literal_column("strftime('%Y-%m-%d %H:%M:%f000', 'now')", UTCDateTime)
-        else:
-            clock = sa.literal_column("clock_timestamp()", UTCDateTime)
-        return connection.execute(sa.select(clock)).scalar_one().astimezone(UTC)
+        return connection.execute(self._clock).scalar_one().astimezone(UTC)
 
-    def insert_new(self, connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> None:
-        """Insert `row` unless one of its keys is there already; then the stored row stays as it is."""
-        insert = sqlite.insert if self._is_sqlite else postgresql.insert
-        connection.execute(insert(table).values(**row).on_conflict_do_nothing())
+    def insert_new(self, connection: sa.Connection, table: sa.Table, *rows: Mapping[str, Any]) -> None:
+        """Insert each of `rows` unless one of its keys is there already; then the stored row stays as it is."""
+        connection.execute(self._insert_new(table), [dict(row) for row in rows])
 
     def change_token(self) -> str:
         """Differs from the last one when anybody, in any process, has committed since. Costs microseconds on SQLite."""

@@ -139,5 +139,24 @@ ANSWER = sa.select(answers).where(answers.c.client_uuid == _uuid)
 # answer_id
 SUCCESSOR = sa.select(answers).where(answers.c.supersedes == sa.bindparam("answer_id", type_=sa.Integer))
 
+APPEND = answers.insert().returning(*answers.c)
+
+FREE: dict[str, None] = {"leased_by": None, "leased_at": None, "lease_expires_at": None}
+"""What a query is that nobody holds."""
+
+# settled, as: the query that is answered, and its status from now on
+SETTLE = queries.update().where(queries.c.id == sa.bindparam("settled")).values(status=sa.bindparam("as"), **FREE)
+
+# left_id, right_id
+ASKED_AS = sa.select(queries.c.id).where(
+    queries.c.left_segment == sa.bindparam("left_id"), queries.c.right_segment == sa.bindparam("right_id")
+)
+
+# segment_id
+SEGMENT = {
+    column.name: sa.select(column).where(segments.c.id == sa.bindparam("segment_id"))
+    for column in (segments.c.data, segments.c.audit_reward)
+}
+
 # query_id: the end of its chain
 LAST_ANSWER = sa.select(answers.c.id).where(answers.c.query_id == _query, _is_last)

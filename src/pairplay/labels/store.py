@@ -31,7 +31,7 @@ from pairplay.labels.records import (
     Receipt,
     RecentAnswer,
 )
-from pairplay.labels.schema import answers, labelers, progress, queries, segments
+from pairplay.labels.schema import labelers, progress, queries, segments
 from pairplay.packing import pack_segment, unpack_segment
 from pairplay.types import ANSWERS, MU, Answer, FloatArray, Footage, Pair, Preference, Query, Segment, UserError
 
@@ -94,8 +94,7 @@ class LabelStore:
         left_id, right_id = query.left.segment.id, query.right.segment.id
         with self._db.write() as connection:
             now = self._now(connection)
-            for row in rows:
-                self._db.insert_new(connection, segments, row | {"created_at": now})
+            self._db.insert_new(connection, segments, *(row | {"created_at": now} for row in rows))
             asked = {
                 "left_segment": left_id,
                 "right_segment": right_id,
@@ -107,8 +106,7 @@ class LabelStore:
                 "status": "open",
             }
             self._db.insert_new(connection, queries, asked)
-            pair = (queries.c.left_segment == left_id) & (queries.c.right_segment == right_id)
-            return int(connection.execute(sa.select(queries.c.id).where(pair)).scalar_one())
+            return int(connection.execute(selects.ASKED_AS, {"left_id": left_id, "right_id": right_id}).scalar_one())
 
     def segment(self, segment_id: str) -> Segment:
         """The segment of that name. UserError when it is absent or damaged."""
@@ -142,7 +140,7 @@ class LabelStore:
         """
         with self._db.write() as connection:
             stale = {"before_step": before_step, "now": self._now(connection)}
-            expire = queries.update().where(selects.STALE).values(status="expired", **_FREE)
+            expire = queries.update().where(selects.STALE).values(status="expired", **selects.FREE)
             if only is not None:
                 expire = expire.where(queries.c.id.in_(only))
             return connection.execute(expire, stale).rowcount
@@ -218,7 +216,7 @@ class LabelStore:
         """Let go of queries, so that somebody else may have them now. Those of other labelers are left alone."""
         with self._db.write() as connection:
             held = self._held(connection, labeler_id, query_ids)
-            connection.execute(queries.update().where(queries.c.id.in_(held)).values(**_FREE))
+            connection.execute(queries.update().where(queries.c.id.in_(held)).values(**selects.FREE))
 
     def answer(
         self,
@@ -267,7 +265,7 @@ class LabelStore:
                 supersedes=connection.execute(selects.LAST_ANSWER, {"query_id": query_id}).scalar(),
             )
             status = "skipped" if answer == "skip" else "answered"
-            connection.execute(queries.update().where(queries.c.id == query_id).values(status=status, **_FREE))
+            connection.execute(selects.SETTLE, {"settled": query_id, "as": status})
             return _receipt(row)
 
     def undo(self, labeler_id: int, *, client_uuid: str, lease_s: float = LEASE_S) -> Receipt:
@@ -345,10 +343,10 @@ class LabelStore:
 
     def _segment_column(self, segment_id: str, column: sa.Column[bytes]) -> bytes:
         with self._db.read() as connection:
-            data = connection.execute(sa.select(column).where(segments.c.id == segment_id)).scalar()
+            data = connection.execute(selects.SEGMENT[column.name], {"segment_id": segment_id}).scalar()
         if data is None:
             raise UserError(f"the label store {self._db} has no segment {segment_id}: is it that of another run?")
-        return data
+        return bytes(data)
 
     @staticmethod
     def _held(connection: sa.Connection, labeler_id: int, query_ids: Collection[int]) -> list[int]:
@@ -375,10 +373,7 @@ class LabelStore:
 
     @staticmethod
     def _append(connection: sa.Connection, **row: Any) -> sa.Row[Any]:
-        return connection.execute(answers.insert().values(**row).returning(*answers.c)).one()
-
-
-_FREE: dict[str, None] = {"leased_by": None, "leased_at": None, "lease_expires_at": None}
+        return connection.execute(selects.APPEND, row).one()
 
 
 def _segment_row(footage: Footage, clip: str) -> dict[str, Any]:
