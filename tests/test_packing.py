@@ -83,7 +83,7 @@ def test_what_is_packed_comes_back(segment: Segment) -> None:
 
 def test_packing_is_deterministic() -> None:
     assert len({pack_segment(SEGMENT) for _ in range(20)}) == 1
-    view = replace(SEGMENT, frames=np.repeat(FRAMES, 2, axis=0)[::2])
+    view = replace(SEGMENT, held=np.repeat(FRAMES, 2, axis=0)[::2])
     assert pack_segment(view) == pack_segment(SEGMENT)
 
 

@@ -14,6 +14,7 @@ import torch
 
 from pairplay.cli import main
 from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TrainConfig
+from pairplay.deflated import Deflated
 from pairplay.hardware import Hardware
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
@@ -123,8 +124,12 @@ def test_atari_plays_in_grey_alone(tmp_path: Path) -> None:
     )
     trainer = train(tmp_path / "run", config)
     assert trainer.envs.recordable == 0
+    assert trainer.inquiry is not None
+    kept = trainer.inquiry.comparisons()
+    assert kept
+    assert all(isinstance(side.held, Deflated) for pair in kept for side in (pair.left, pair.right))
     with LabelStore.open(tmp_path / "run" / "labels.db") as store:
-        assert store.counts().answered > 0
+        assert store.counts().answered == len(kept)
 
 
 def test_a_person_has_nothing_to_look_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -210,7 +210,7 @@ class Inquiry:
                 if kept is None or kept.mu != row.mu:
                     for segment_id in (row.left_id, row.right_id):
                         if segment_id not in segments:
-                            segments[segment_id] = self.store.segment(segment_id)
+                            segments[segment_id] = self.store.segment(segment_id).small()
                     kept = Comparison(row.query_id, segments[row.left_id], segments[row.right_id], row.mu)
                 self._comparisons[row.query_id] = kept
         return list(self._comparisons.values())

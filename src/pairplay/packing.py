@@ -56,7 +56,7 @@ def unpack_segment(data: bytes, id: str) -> Segment:
         plain = _decompress(data)
         tensors: dict[str, Array] = safetensors.numpy.load(plain)
         place = _place(plain)
-        segment = Segment(id=id, frames=tensors["frames"], action=tensors["action"], **place)
+        segment = Segment(id=id, held=tensors["frames"], action=tensors["action"], **place)
     except (zlib.error, safetensors.SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"segment {id} is damaged: {error}. Restore the label store from a copy.") from error
     fault = _fault(segment)

@@ -7,12 +7,14 @@ Shape legend, used everywhere:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from pairplay.deflated import Deflated
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -110,8 +112,8 @@ class Segment:
 
     id: str
     """sha256 of frames, age and action: the same behaviour always has the same name."""
-    frames: Array
-    """`[K-1 + L, *F]`: row `K-1+t` is the newest frame of step t."""
+    held: Array | Deflated
+    """Its frames, or what they inflate from."""
     age: int
     """Steps since the episode began, at the segment's first step."""
     action: Array
@@ -121,6 +123,16 @@ class Segment:
     """`total_timesteps` of the run when the segment's rollout began."""
     iteration: int
     """Which iteration's policy played it."""
+
+    @property
+    def frames(self) -> Array:
+        """`[K-1 + L, *F]`: row `K-1+t` is the newest frame of step t."""
+        return self.held.inflate() if isinstance(self.held, Deflated) else self.held
+
+    def small(self) -> Segment:
+        """A copy whose pictures are deflated; state vectors, which are small, stay as they are."""
+        frames = self.frames
+        return replace(self, held=Deflated.of(frames)) if frames.dtype == np.uint8 else self
 
     def __len__(self) -> int:
         return int(self.action.shape[0])

@@ -149,7 +149,7 @@ def _footage(number: int) -> Footage:
     frames[0, 0, 0], frames[0, 0, 1] = number // 256, number % 256
     action = np.zeros(LENGTH, np.int64)
     name = segment_id(frames, 10, action)
-    segment = Segment(id=name, frames=frames, age=10, action=action, env=0, step=1024, iteration=1)
+    segment = Segment(id=name, held=frames, age=10, action=action, env=0, step=1024, iteration=1)
     return Footage(segment, np.zeros((LENGTH, 1, 1, 3), np.uint8), np.zeros(LENGTH, np.float32))
 
 

@@ -300,7 +300,7 @@ def like(piece: Footage, **changes: Any) -> Footage:
 
 def test_what_looks_the_same_is_not_compared() -> None:
     twin = like(POOL[0], action=np.ones(2, np.int64))
-    nearly = replace(like(POOL[1]), segment=replace(like(POOL[1]).segment, frames=POOL[1].segment.frames + 1e-4))
+    nearly = replace(like(POOL[1]), segment=replace(like(POOL[1]).segment, held=POOL[1].segment.frames + 1e-4))
     assert choose([POOL[0], twin]) == []
     assert choose([POOL[1], nearly]) == []
     assert len(choose([POOL[0], twin, POOL[1]])) == 2

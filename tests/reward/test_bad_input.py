@@ -36,7 +36,7 @@ def contradictory(spec: EnvSpec) -> Answers:
 def still(spec: EnvSpec) -> Answers:
     """Every observation the same: nothing can be told apart."""
     frames = np.full_like(segments(spec)[0].frames, 7)
-    return [replace(c, left=replace(c.left, frames=frames), right=replace(c.right, frames=frames)) for c in some(spec)]
+    return [replace(c, left=replace(c.left, held=frames), right=replace(c.right, held=frames)) for c in some(spec)]
 
 
 CASES: dict[str, Callable[[EnvSpec], Answers]] = {
@@ -87,7 +87,7 @@ def test_an_observation_that_is_no_number_is_refused_by_name_and_nothing_is_touc
     frames: Array = rollout.frames.copy()
     frames[3, 1, 0] = value
     answers = some(VECTOR)
-    wrong = replace(answers[-1].left, id="wrong", frames=np.full_like(answers[-1].left.frames, value))
+    wrong = replace(answers[-1].left, id="wrong", held=np.full_like(answers[-1].left.frames, value))
     for attempt in (
         lambda: model.relabel(replace(rollout, frames=frames)),
         lambda: model.observe(replace(rollout, frames=frames)),

@@ -232,7 +232,7 @@ def test_learns_which_clip_is_brighter() -> None:
     def clip(i: int) -> Segment:
         segment = make_segment(IMAGE, str(i), length=3, seed=i)
         dimmed = (segment.frames * np.random.default_rng(i).uniform(0.2, 1.0)).astype(np.uint8)
-        return replace(segment, frames=dimmed)
+        return replace(segment, held=dimmed)
 
     def brightness(segment: Segment) -> float:
         return float(segment.frames.mean())

@@ -334,3 +334,9 @@ def test_bf16_predicts_nearly_the_same() -> None:
     rough = RewardModel(IMAGE, CONFIG, seed=0, device=torch.device("cpu"), precision="bf16").score(rollout)
     assert rough.dtype == np.float32
     assert 0 < np.abs(rough - exact).max() < 0.05 * exact.std() + 0.01
+
+
+def test_segments_kept_small_are_judged_alike() -> None:
+    model, segments = make_model(IMAGE), [make_segment(IMAGE, f"s{seed}", seed=seed) for seed in range(3)]
+    small = [segment.small() for segment in segments]
+    np.testing.assert_array_equal(model.segment_returns(segments), model.segment_returns(small))

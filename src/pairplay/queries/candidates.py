@@ -86,8 +86,9 @@ def looks(segments: Sequence[Segment]) -> IntArray:
 
 def _look(segment: Segment) -> bytes:
     length = len(segment)
-    moments = len(segment.frames) - length + np.linspace(0, length - 1, LOOKS).round().astype(np.int64)
-    frames = segment.frames[moments]
+    film = segment.frames
+    moments = len(film) - length + np.linspace(0, length - 1, LOOKS).round().astype(np.int64)
+    frames = film[moments]
     if frames.dtype.kind == "f":
         frames = frames.round(3) + 0.0  # -0.0 looks like 0.0
     return blake2b(f"{length}".encode() + np.ascontiguousarray(frames).tobytes(), digest_size=16).digest()

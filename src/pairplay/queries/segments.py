@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pairplay.deflated import Deflated
 from pairplay.packing import segment_id
-from pairplay.types import Array, FloatArray, Footage, Picture, Rollout, Segment
+from pairplay.types import Array, FloatArray, Footage, Rollout, Segment
 
 # T steps, N environments, L segment length, K stacked frames, F the shape of one frame
 
@@ -82,7 +82,7 @@ def cut(
     return Footage(
         segment=Segment(
             id=segment_id(frames, age, action),
-            frames=frames,
+            held=frames,
             age=age,
             action=action,
             env=env,
@@ -105,7 +105,7 @@ class SegmentPool:
     def __init__(self, capacity: int, *, raw_bytes: int = RAW_BYTES) -> None:
         self.capacity = capacity
         self._raw_bytes = raw_bytes
-        self._pieces: dict[str, Footage | _Deflated] = {}
+        self._pieces: dict[str, Footage | _Packed] = {}
 
     def add(self, footage: Iterable[Footage]) -> None:
         """Keep these too; the oldest make room. What is already here stays where it is in the queue."""
@@ -118,7 +118,7 @@ class SegmentPool:
             if isinstance(kept, Footage):
                 raw += kept.captures.nbytes
                 if raw > self._raw_bytes:
-                    self._pieces[id] = _Deflated.of(kept)
+                    self._pieces[id] = _Packed.of(kept)
 
     def segments(self) -> list[Segment]:
         """All segments, oldest first; nothing is inflated for them."""
@@ -141,9 +141,10 @@ class SegmentPool:
         pieces: list[dict[str, Any]] = []
         for i, piece in enumerate(self._pieces.values()):
             segment = piece.segment
-            packed = _Deflated.of(piece) if isinstance(piece, Footage) else piece
-            arrays[f"{i}.frames"] = _deflate(segment.frames)
-            arrays[f"{i}.captures"] = packed.captures.copy()
+            frames = Deflated.of(segment.frames)
+            captures = Deflated.of(piece.captures) if isinstance(piece, Footage) else piece.captures
+            arrays[f"{i}.frames"] = frames.data
+            arrays[f"{i}.captures"] = captures.data.copy()
             arrays[f"{i}.action"] = segment.action.copy()
             arrays[f"{i}.env_reward"] = piece.env_reward.copy()
             pieces.append(
@@ -153,8 +154,8 @@ class SegmentPool:
                     "env": segment.env,
                     "step": segment.step,
                     "iteration": segment.iteration,
-                    "frames": _layout(segment.frames),
-                    "captures": dict(packed.layout),
+                    "frames": frames.layout,
+                    "captures": captures.layout,
                 }
             )
         return arrays, pieces
@@ -165,45 +166,28 @@ class SegmentPool:
         for i, piece in enumerate(pieces):
             segment = Segment(
                 id=piece["id"],
-                frames=_inflate(arrays[f"{i}.frames"], piece["frames"]),
+                held=Deflated.again(arrays[f"{i}.frames"], piece["frames"]).inflate(),
                 age=piece["age"],
                 action=arrays[f"{i}.action"].copy(),
                 env=piece["env"],
                 step=piece["step"],
                 iteration=piece["iteration"],
             )
-            packed = _Deflated(
-                segment, arrays[f"{i}.captures"].copy(), dict(piece["captures"]), arrays[f"{i}.env_reward"].copy()
-            )
-            self._pieces[segment.id] = packed
+            captures = Deflated.again(arrays[f"{i}.captures"].copy(), piece["captures"])
+            self._pieces[segment.id] = _Packed(segment, captures, arrays[f"{i}.env_reward"].copy())
 
 
 @dataclass(frozen=True)
-class _Deflated:
+class _Packed:
     """Footage whose captures are deflated."""
 
     segment: Segment
-    captures: Picture
-    layout: dict[str, Any]
+    captures: Deflated
     env_reward: FloatArray
 
     @classmethod
-    def of(cls, piece: Footage) -> _Deflated:
-        return cls(piece.segment, _deflate(piece.captures), _layout(piece.captures), piece.env_reward)
+    def of(cls, piece: Footage) -> _Packed:
+        return cls(piece.segment, Deflated.of(piece.captures), piece.env_reward)
 
     def inflate(self) -> Footage:
-        return Footage(self.segment, _inflate(self.captures, self.layout), self.env_reward)
-
-
-def _layout(array: Array) -> dict[str, Any]:
-    return {"dtype": array.dtype.str, "shape": list(array.shape)}
-
-
-def _deflate(array: Array) -> Picture:
-    # copy: frombuffer gives a read-only view, which torch warns of. Level 1 is several times faster than the default.
-    return np.frombuffer(zlib.compress(np.ascontiguousarray(array).data, 1), dtype=np.uint8).copy()
-
-
-def _inflate(data: Array, layout: Mapping[str, Any]) -> Array:
-    flat = np.frombuffer(zlib.decompress(data.tobytes()), dtype=np.dtype(layout["dtype"]))
-    return flat.reshape(layout["shape"]).copy()
+        return Footage(self.segment, self.captures.inflate(), self.env_reward)

@@ -312,8 +312,9 @@ class RewardModel:
     def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
         """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
         taken = [np.arange(len(segment)) for segment in segments] if taken is None else taken
-        starts = np.cumsum([0] + [len(segment.frames) for segment in segments[:-1]])
-        frames = self._tensor(np.concatenate([segment.frames for segment in segments]))[:, None]
+        films = [segment.frames for segment in segments]
+        starts = np.cumsum([0] + [len(film) for film in films[:-1]])
+        frames = self._tensor(np.concatenate(films))[:, None]
         action = self._tensor(np.concatenate([s.action[steps] for s, steps in zip(segments, taken, strict=True)]))
         within, lengths = np.concatenate(taken), [len(steps) for steps in taken]
         # The step of a state is the row of its oldest possible frame.
