@@ -201,6 +201,7 @@ def test_the_pinned_versions_are_the_tested_ones() -> None:
 @pytest.mark.parametrize("path", PROGRAMS, ids=name)
 def test_no_code_from_data(path: Path) -> None:
     """Nothing that is loaded from a file or a request can run as code."""
+    # What no program may import: each can run what it reads.
     modules = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "runpy"}
     functions = {"eval", "exec", "compile", "torch.load"}
     for node in ast.walk(ast.parse(path.read_text())):
