@@ -51,10 +51,12 @@ $(STATISTICS): $(READY)
 		--constraint constraints.txt --editable '.[bench]'
 	@touch $@
 
-bench: $(READY) $(STATISTICS)  ## Run the short benchmark, an hour; names the long ones
-	@$(BIN)/python benchmarks/enduro_quick.py $(ARGS)
+bench: $(READY) $(STATISTICS)  ## Measure the speed beside other libraries, 20 minutes; names the longer benchmarks
+	@$(BIN)/pairplay bench $(ARGS)
 	@printf '\nLonger ones, each of which goes on where it was interrupted (benchmarks/README.md):\n'
-	@printf '  $(BIN)/python benchmarks/%s.py --jobs 2\n' enduro_long mujoco_tasks ablations imperfect_teachers imitation_peer
+	@printf '  $(BIN)/python benchmarks/%s.py --jobs 2\n' \
+		enduro_quick enduro_long mujoco_tasks ablations imperfect_teachers imitation_peer
+	@printf '  $(BIN)/python benchmarks/costs.py\n'
 
 clean:  ## Remove the virtual environment and all caches; runs/ stays
 	rm -rf .venv dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,19 +12,18 @@ imitation's runs cannot be resumed: one that is interrupted begins anew. A trial
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+import libraries
 import numpy as np
 import pages
 from harness import Job, Peer, main
-from rows import ROOT, Row
+from rows import Row
 
 NAME = "imitation_peer"
-VENV = Path(".venv-imitation")
-PEER = Peer(VENV / "bin" / "python", Path("benchmarks/peers/imitation_run.py"))
+PEER = Peer(libraries.python_of("imitation"), Path("benchmarks/peers/imitation_run.py"))
 TASKS = {
     "HalfCheetah-v5": (512_000, 700, ("--preset", "mujoco")),
     "Hopper-v5": (512_000, 700, ("--preset", "mujoco", "--env.ends", "continue")),
@@ -51,14 +50,6 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
     return found
 
 
-def install() -> None:
-    """Make the peer's virtual environment, with every version pinned."""
-    if not (ROOT / PEER.python).exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], cwd=ROOT, check=True)
-    pip = [str(ROOT / PEER.python), "-m", "pip", "install", "--quiet", "--requirement"]
-    subprocess.run([*pip, str(PEER.script.with_suffix(".txt"))], cwd=ROOT, check=True)
-
-
 def report(rows: list[Row], wanted: list[Job]) -> Path:
     lines = []
     for (env_id, setting), found in sorted(pages.group(rows).items()):
@@ -79,4 +70,4 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(__doc__, jobs, report, seeds=SEEDS, install=install))
+    raise SystemExit(main(__doc__, jobs, report, seeds=SEEDS, install=partial(libraries.install, "imitation")))

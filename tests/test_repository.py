@@ -163,8 +163,8 @@ def test_pins_cover_everything_that_gets_installed() -> None:
 
 
 def declared_beside(path: Path) -> list[Requirement]:
-    """What a program that runs in an environment of its own names in `<program>.txt` beside it."""
-    own = path.with_suffix(".txt")
+    """What a program that runs in its library's environment, `<library>_….py`, may use: `<library>.txt` beside it."""
+    own = path.with_name(f"{path.stem.partition('_')[0]}.txt")
     lines = own.read_text().splitlines() if path in PROGRAMS and own.exists() else []
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 

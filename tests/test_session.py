@@ -35,7 +35,7 @@ def test_the_page_is_served_to_a_person(
     config: TrainConfig, expected: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = FakeServer()
-    monkeypatch.setattr(session, "start_server", lambda run, port: server)
+    monkeypatch.setattr(session, "start_server", lambda run, port, meanwhile: server)
     run = RunDir.create(tmp_path / "run", config.env_id, config.seed)
     with session._label_server(config, run, 0, Console(quiet=True), open_page=False) as given:
         assert (given is not None) == expected

@@ -3,7 +3,7 @@
     .venv-imitation/bin/python benchmarks/peers/imitation_run.py --env-id HalfCheetah-v5 --total-timesteps 512000 \
         --labels 700 --seed 1 --run-dir runs/try
 
-Knows nothing of Pairplay: it runs in an environment of its own, with what stands in imitation_run.txt. Leaves
+Knows nothing of Pairplay: it runs in an environment of its own, with what stands in imitation.txt. Leaves
 metrics.jsonl and versions.json in the run directory, in the form that the harness reads.
 
 Settings are imitation's own: for MuJoCo those of its `train_preference_comparisons` command, with the named

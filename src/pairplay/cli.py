@@ -174,7 +174,7 @@ def _label(argv: Sequence[str]) -> int:
     options = _parse(LabelCommand, argv, "label")
     from pairplay.run.config_file import read_config
     from pairplay.run.layout import RunDir
-    from pairplay.web.server import serve
+    from pairplay.web.serving import serve
 
     run = RunDir.open(options.run)
     if read_config(run.config_toml).queries.clips == "none":
@@ -267,6 +267,18 @@ def _doctor(argv: Sequence[str]) -> int:
     return doctor(options.directory)
 
 
+def _bench(argv: Sequence[str]) -> int:
+    # Not part of the package: it installs other libraries, each into a virtual environment of its own.
+    script = Path(pairplay.__file__).resolve().parents[2] / "benchmarks" / "speed.py"
+    if not script.exists():
+        raise UserError(
+            "pairplay bench needs a checkout of Pairplay, with its benchmarks/: clone it, then `make bench`"
+        )
+    import subprocess
+
+    return subprocess.run([sys.executable, str(script), "--install", *argv], check=False).returncode
+
+
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "train": (_train, "teach an agent by comparing its clips (start here)"),
     "resume": (_resume, "go on with a run that was stopped"),
@@ -276,6 +288,7 @@ COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
     "compare": (_compare, "draw the curves of several runs"),
     "export": (_export, "write the answers and clips as a data set"),
     "doctor": (_doctor, "check this machine"),
+    "bench": (_bench, "measure its speed on this machine, beside other libraries"),
 }
 
 USAGE = """\

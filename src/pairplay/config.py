@@ -79,6 +79,8 @@ class PPOConfig:
     """Normalise advantages within each minibatch."""
     target_kl: float = 0.0
     """Stop a rollout's updates once the policy has moved this far; 0 never stops."""
+    network: Literal["nature", "small"] = "nature"
+    """Pictures: the three convolutions of Mnih et al. 2015, or the two of Mnih et al. 2013, a third of the work."""
     hidden: int = 64
     """Width of the two hidden layers for state vectors."""
     scale_env_reward: bool = True

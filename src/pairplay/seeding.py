@@ -7,9 +7,12 @@ uninterrupted one would have drawn.
 from __future__ import annotations
 
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:  # seconds, which whoever needs no generator of torch's need not wait for
+    import torch
 
 
 def _entropy(seed: int, stream: str, counter: int) -> np.random.SeedSequence:
@@ -29,4 +32,6 @@ def int_seed(seed: int, stream: str, counter: int = 0) -> int:
 
 def torch_rng(seed: int, stream: str, counter: int = 0, device: str | torch.device = "cpu") -> torch.Generator:
     """The same for torch."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(int_seed(seed, stream, counter))

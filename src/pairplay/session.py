@@ -1,4 +1,7 @@
-"""One sitting at the terminal: start or go on with a run, show how it fares, stop it without loss."""
+"""One sitting at the terminal: start or go on with a run, show how it fares, stop it without loss.
+
+Whatever needs torch is imported while the label server comes up: each takes seconds, and a person is waiting.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +14,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pairplay.config import TrainConfig
 from pairplay.envs.make import find_registration
-from pairplay.hardware import choose_hardware
-from pairplay.inquiry import FIRST_ANSWERS
 from pairplay.labels.store import LabelStore
-from pairplay.profiling import Profiler
 from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
 from pairplay.teachers.panel import check_teachers, parse_teachers
-from pairplay.trainer import Snapshot, Trainer
 from pairplay.types import UserError
 from pairplay.web.server import LabelServer, start_server
+
+if TYPE_CHECKING:
+    from pairplay.profiling import Profiler
+    from pairplay.trainer import Snapshot, Trainer
 
 LINE_EVERY_S = 15.0
 """Without a terminal to redraw, one line so often."""
@@ -54,6 +58,10 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
     """Train `run` from wherever it stands until its budget is spent or the user stops it. Returns the exit code."""
     console = Console(highlight=False, soft_wrap=True)
     with trainer_lock(run), _label_server(config, run, port, console, open_page=open_page) as server:
+        from pairplay.hardware import choose_hardware
+        from pairplay.profiling import Profiler
+        from pairplay.trainer import Trainer
+
         hardware = choose_hardware(config.device, config.precision, is_image=config.env_id.startswith("ALE/"))
         trainer = Trainer(config, run, hardware)
         try:
@@ -97,7 +105,7 @@ def _label_server(
     if config.reward == "env" or not parse_teachers(config.teacher)[0]:
         yield None
         return
-    server = start_server(run, port)
+    server = start_server(run, port, meanwhile=_load)
     try:
         console.print(f"Label at {server.url}", style="bold")
         if open_page:
@@ -105,6 +113,10 @@ def _label_server(
         yield server
     finally:
         server.stop()
+
+
+def _load() -> None:
+    import pairplay.trainer  # noqa: F401  # whoever needs it finds it loaded
 
 
 @contextmanager
@@ -183,6 +195,8 @@ class _Watch:
             self.profiler(snapshot)
 
     def _news(self, snapshot: Snapshot) -> str:
+        from pairplay.inquiry import FIRST_ANSWERS
+
         metrics, counts = snapshot.metrics, snapshot.counts
         parts = [f"{metrics.get('time/fps') or 0:,.0f} steps/s"]
         if self.config.reward == "learned":

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pairplay.config import PPOConfig
-from pairplay.policy.networks import JoystickHead, Policy, joystick_positions
+from pairplay.policy.networks import JoystickHead, PixelConv, Policy, convolutions, joystick_positions
 from pairplay.types import EnvSpec
 
 NAMES = ("NOOP", "FIRE", "UPRIGHTFIRE", "DOWNLEFT")
@@ -63,3 +63,24 @@ def test_moving_the_value_moves_every_value_and_no_action(frame_shape: tuple[int
         moved_logits, moved = policy(obs)
     torch.testing.assert_close(moved, 5.0 * value + 300.0, rtol=1e-4, atol=1e-3)
     assert torch.equal(moved_logits, logits)
+
+
+def test_convolutions_by_hand() -> None:
+    """80 x 80: 19, 8 and 6 a side of Mnih et al. 2015; 19 and 8 of Mnih et al. 2013."""
+    wide, wide_features = convolutions("nature", 4, (80, 80))
+    small, small_features = convolutions("small", 4, (80, 80))
+    obs = torch.randint(0, 255, (2, 4, 80, 80), dtype=torch.uint8)
+    assert (wide(obs).shape, small(obs).shape) == ((2, wide_features), (2, small_features)) == ((2, 512), (2, 256))
+    weights = [[tuple(p.shape) for p in torso.parameters() if p.dim() > 1] for torso in (wide, small)]
+    assert weights == [
+        [(32, 4, 8, 8), (64, 32, 4, 4), (64, 64, 3, 3), (512, 64 * 6 * 6)],
+        [(16, 4, 8, 8), (32, 16, 4, 4), (256, 32 * 8 * 8)],
+    ]
+
+
+def test_pixels_count_from_0_to_1() -> None:
+    torch.manual_seed(0)
+    layer = PixelConv(2, 3, 4, stride=2)
+    pixels = torch.randint(0, 256, (5, 2, 12, 12), dtype=torch.uint8)
+    by_hand = torch.nn.functional.conv2d(pixels.float() / 255.0, layer.weight, layer.bias, stride=2)
+    torch.testing.assert_close(layer(pixels), by_hand)

@@ -24,7 +24,8 @@ from pairplay.run.layout import RunDir
 from pairplay.types import UserError
 from pairplay.web import server as web_server
 from pairplay.web.security import SECURITY_HEADERS
-from pairplay.web.server import LabelServer, find_server, serve, start_server
+from pairplay.web.server import LabelServer, find_server, start_server
+from pairplay.web.serving import serve
 
 from .site import ask, make_run
 
@@ -222,7 +223,7 @@ def test_killed_and_restarted_it_knows_its_people_and_their_answers(tmp_path: Pa
 
 def test_the_server_loads_nothing_heavy() -> None:
     heavy = ["torch", "gymnasium", "mujoco", "ale_py", "cv2", "av", "alembic", "matplotlib"]
-    code = f"import sys, pairplay.web.server; sys.exit(', '.join(set({heavy}) & set(sys.modules)) or 0)"
+    code = f"import sys, pairplay.web.serving; sys.exit(', '.join(set({heavy}) & set(sys.modules)) or 0)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
 

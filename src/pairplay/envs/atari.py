@@ -10,6 +10,7 @@ Like Gymnasium's `ALE/*-v5`, a reset does not press FIRE: launching the ball is 
 from __future__ import annotations
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -70,6 +71,9 @@ class AtariEnvs:
             if envs.stop > envs.start
         ]
         self._pictures: Picture = np.zeros((0, 0, 0, 3), np.uint8)
+        # A seed makes each emulator load its game anew, some 0.2 s: that goes on while the caller makes networks.
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="first-reset")
+        self._first: Future[Array] | None = self._background.submit(self._reset)
         actions = self._groups[0].vector.ale.get_action_set()
         self.spec = EnvSpec(
             env_id=env_id,
@@ -83,6 +87,10 @@ class AtariEnvs:
         )
 
     def reset(self) -> Array:
+        first, self._first = self._first, None
+        return self._reset() if first is None else first.result()
+
+    def _reset(self) -> Array:
         self._age[:] = 0
         frames = self._empty_frames()
         for group in self._groups:
@@ -132,6 +140,7 @@ class AtariEnvs:
         return PicturePainter()
 
     def close(self) -> None:
+        self._background.shutdown(wait=True)
         for group in self._groups:
             group.vector.close()
         self._groups = []

@@ -1,4 +1,4 @@
-"""The policy and value network: Nature CNN for pictures, two layers for state vectors. Knows no algorithm."""
+"""The policy and value network: convolutions for pictures, two layers for state vectors. Knows no algorithm."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ from pairplay.types import EnvSpec
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 # B batch, K stacked frames, D state dimensions, A action dimensions
+
+LAYERS = {
+    "nature": (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 512),
+    "small": (((16, 8, 4), (32, 4, 2)), 256),
+}
+"""(channels, kernel, stride) of the convolutions and the width of the layer after them: Mnih et al. 2015 and 2013."""
 
 
 class RunningNorm(nn.Module):
@@ -48,34 +54,30 @@ class RunningNorm(nn.Module):
         return ((data - self.mean) / (self.var + 1e-8).sqrt()).clamp(-10.0, 10.0)
 
 
-class NatureCNN(nn.Module):
-    """Mnih et al. 2015: three convolutions and a layer of 512, from `[B, K, H, W]` uint8."""
-
-    out_features = 512
-
-    def __init__(self, stack: int, frame_shape: Sequence[int]) -> None:
-        super().__init__()
-        self.conv1 = _orthogonal(nn.Conv2d(stack, 32, 8, stride=4))
-        self.conv2 = _orthogonal(nn.Conv2d(32, 64, 4, stride=2))
-        self.conv3 = _orthogonal(nn.Conv2d(64, 64, 3))
-        with torch.no_grad():
-            features = self._convolve(torch.zeros(1, stack, *frame_shape, dtype=torch.uint8)).shape[1]
-        self.fc = _orthogonal(nn.Linear(features, self.out_features))
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
-
-    def _convolve(self, pixels: Tensor) -> Tensor:
-        dtype = (
-            torch.get_autocast_dtype(pixels.device.type)
-            if torch.is_autocast_enabled(pixels.device.type)
-            else torch.float32
-        )
-        # Cast before the layout change, and scale 9 thousand weights by 1/255 rather than millions of pixels.
-        x = pixels.to(dtype).contiguous(memory_format=torch.channels_last)
-        x = F.relu(F.conv2d(x, self.conv1.weight * (1.0 / 255.0), self.conv1.bias, stride=4))
-        return F.relu(self.conv3(F.relu(self.conv2(x)))).flatten(1)
+class PixelConv(nn.Conv2d):
+    """A convolution of pixels 0…255, `[B, K, H, W]` uint8, as if they were scaled to [0, 1]."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return F.relu(self.fc(self._convolve(pixels)))
+        device = pixels.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        # Cast before the layout change, and scale some thousand weights by 1/255 rather than millions of pixels.
+        x = pixels.to(dtype).contiguous(memory_format=torch.channels_last)
+        return F.conv2d(x, self.weight * (1.0 / 255.0), self.bias, stride=self.stride)
+
+
+def convolutions(network: str, stack: int, frame_shape: Sequence[int]) -> tuple[nn.Sequential, int]:
+    """From pixels `[B, K, H, W]` to features `[B, width]`, and that width."""
+    layers, width = LAYERS[network]
+    side, channels = list(frame_shape), stack
+    parts: list[nn.Module] = []
+    for out, kernel, stride in layers:
+        make = nn.Conv2d if parts else PixelConv
+        parts += [_orthogonal(make(channels, out, kernel, stride=stride)), nn.ReLU(inplace=True)]
+        side, channels = [(s - kernel) // stride + 1 for s in side], out
+    parts += [nn.Flatten(), _orthogonal(nn.Linear(channels * math.prod(side), width)), nn.ReLU(inplace=True)]
+    torso = nn.Sequential(*parts)
+    torso.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
+    return torso, width
 
 
 class JoystickHead(nn.Module):
@@ -120,11 +122,11 @@ def joystick_positions(action_names: Sequence[str]) -> Tensor | None:
     return torch.tensor(rows)
 
 
-def _actor(spec: EnvSpec) -> nn.Module:
+def _actor(spec: EnvSpec, features: int) -> nn.Module:
     positions_AJ = joystick_positions(spec.action_names)
     if positions_AJ is not None:
-        return JoystickHead(NatureCNN.out_features, positions_AJ)
-    return _orthogonal(nn.Linear(NatureCNN.out_features, spec.action_dim), gain=0.01)
+        return JoystickHead(features, positions_AJ)
+    return _orthogonal(nn.Linear(features, spec.action_dim), gain=0.01)
 
 
 class Policy(nn.Module):
@@ -140,9 +142,10 @@ class Policy(nn.Module):
         self.is_image = spec.is_image
         self.precision = precision
         if spec.is_image:
-            self.torso: nn.Module = NatureCNN(spec.stack, spec.frame_shape)
-            self.actor: nn.Module = _actor(spec)
-            self.critic: nn.Module = _orthogonal(nn.Linear(NatureCNN.out_features, 1), gain=1.0)
+            self.torso: nn.Module
+            self.torso, features = convolutions(config.network, spec.stack, spec.frame_shape)
+            self.actor: nn.Module = _actor(spec, features)
+            self.critic: nn.Module = _orthogonal(nn.Linear(features, 1), gain=1.0)
         else:
             width = spec.stack * math.prod(spec.frame_shape)
             self.torso = RunningNorm(width)

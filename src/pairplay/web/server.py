@@ -1,41 +1,25 @@
-"""Run the label server as a process of its own, and find or start the one that serves a run."""
+"""Find the label server of a run, or start it as a process of its own. Serves nothing itself: see `serving`."""
 
 from __future__ import annotations
 
-import errno
 import http.client
 import json
-import logging
 import os
-import signal
-import socket
 import subprocess
 import sys
-import threading
 import time
-import webbrowser
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
-import h11
-import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-from pairplay.labels.store import LabelStore
 from pairplay.run.layout import RunDir
 from pairplay.types import UserError
-from pairplay.web.app import create_app
-from pairplay.web.events import ChangeFeed
-from pairplay.web.security import SECURITY_HEADERS, Sessions, own_port, read_or_create_token
+from pairplay.web.security import Sessions, read_or_create_token
 
 START_S = 60.0
 """How long a new server may take until it answers: 2 seconds alone, far more on a machine that is busy."""
 STOP_S = 5.0
 _HEALTH_S = 1.0
-_HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 
 
 @dataclass(frozen=True)
@@ -80,64 +64,11 @@ class LabelServer:
             self.process.wait()
 
 
-def serve(run: RunDir, *, host: str = "127.0.0.1", port: int = 0, open_page: bool = False) -> None:
-    """Serve a run until SIGINT or SIGTERM; in the main thread of a process that does nothing else.
-
-    Writes `Label at URL` to standard output once it listens. `port=0` takes the run's own port, the same at each start,
-    so that open pages survive a restart; or any other if that one is taken. Where the run is served already, says so
-    and returns. UserError at once when the port is in use, or when `host` is not this machine alone.
-    """
-    if host not in _HOSTS:
-        raise UserError(f"--host {host} would show the run to the network: use 127.0.0.1, localhost or ::1")
-    already = find_server(run)
-    if already is not None:
-        _announce(_with_token(already, read_or_create_token(_token_path(run))), open_page)
-        return
-    token = read_or_create_token(_token_path(run))
-    # Before anything slow, so that a port in use is an error at once.
-    with _bind(host, port, own_port(token)) as listener:
-        bound = int(listener.getsockname()[1])
-        logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        store = LabelStore.open(run.labels_db)
-        feed = ChangeFeed(store.change_token)
-        url = f"http://{'[::1]' if host == '::1' else '127.0.0.1'}:{bound}/"
-        info = ServerInfo(os.getpid(), bound, url, datetime.now(UTC).isoformat(timespec="seconds"))
-
-        def ready() -> None:
-            _write_info(run, info)
-            _announce(_with_token(info, token), open_page)
-
-        config = uvicorn.Config(
-            create_app(run, store, token, port=bound, feed=feed),
-            http=_Protocol,
-            ws="none",
-            loop="asyncio",
-            lifespan="off",
-            log_config=None,
-            # No access log: it would be the one place where a token typed into the wrong spot of a URL is kept.
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=60,
-            timeout_graceful_shutdown=1,
-        )
-        # uvicorn raises the signal anew when it is done, and would die of it here, before the cleaning.
-        before = signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            _Server(config, feed, ready).run(sockets=[listener])
-        except KeyboardInterrupt:
-            pass
-        finally:
-            signal.signal(signal.SIGTERM, before)
-            _remove_info(run, info)
-            store.close()
-
-
 def find_server(run: RunDir) -> ServerInfo | None:
     """The live server of this run; None when there is none, whatever a killed one left behind."""
     try:
-        info = ServerInfo(**json.loads(_info_path(run).read_bytes()))
-        token = _token_path(run).read_text().strip()
+        info = ServerInfo(**json.loads(info_path(run).read_bytes()))
+        token = token_path(run).read_text().strip()
     except (OSError, ValueError, TypeError):
         return None
     if not _is_alive(info.pid):
@@ -146,15 +77,16 @@ def find_server(run: RunDir) -> ServerInfo | None:
     return info if _name_of_server(info) == Sessions(token).server_name else None
 
 
-def start_server(run: RunDir, port: int = 0) -> LabelServer:
+def start_server(run: RunDir, port: int = 0, *, meanwhile: Callable[[], object] | None = None) -> LabelServer:
     """The server of this run: the one that is there, or a new process that outlives this one.
 
-    Its errors go to `label-server.log` in the run. UserError with the last of them when it does not come up.
+    `meanwhile` is called while a new process comes up, which takes a second or two on a core of its own. Its errors go
+    to `label-server.log` in the run. UserError with the last of them when it does not come up.
     """
-    token = read_or_create_token(_token_path(run))
+    token = read_or_create_token(token_path(run))
     info = find_server(run)
     if info is not None:
-        return LabelServer(run, info, _with_token(info, token), None)
+        return LabelServer(run, info, with_token(info, token), None)
     descriptor = os.open(_log_path(run), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as log:
         process = subprocess.Popen(
@@ -166,13 +98,15 @@ def start_server(run: RunDir, port: int = 0) -> LabelServer:
             # Ctrl-C in the trainer's terminal is not meant for it.
             start_new_session=True,
         )
+    if meanwhile is not None:
+        meanwhile()
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
         ended = process.poll() is not None
         info = find_server(run)
         if info is not None and (ended or info.pid == process.pid):
             # Ended, and yet there is a server: somebody else was faster.
-            return LabelServer(run, info, _with_token(info, token), None if ended else process)
+            return LabelServer(run, info, with_token(info, token), None if ended else process)
         if ended:
             break
         time.sleep(0.05)
@@ -180,68 +114,6 @@ def start_server(run: RunDir, port: int = 0) -> LabelServer:
     process.kill()
     process.wait()
     raise UserError(f"the label server did not start: {why}")
-
-
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, feed: ChangeFeed, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._feed = feed
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Open event streams never end by themselves, and uvicorn waits for them.
-        self._feed.close()
-        await super().shutdown(sockets)
-
-
-class _Protocol(H11Protocol):
-    """HTTP as uvicorn speaks it, but its answer to what is not HTTP carries our headers too, and never fails."""
-
-    def send_400_response(self, msg: str) -> None:
-        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            body = json.dumps({"error": {"code": "bad_request", "message": msg}})
-            head = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close"}
-            lines = [f"{name}: {value}" for name, value in (head | SECURITY_HEADERS).items()]
-            self.transport.write("\r\n".join(("HTTP/1.1 400 Bad Request", *lines, "", body)).encode())
-        self.transport.close()
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
-def _bind(host: str, port: int, preferred: int) -> socket.socket:
-    """A bound socket; for port 0 the preferred port, or any."""
-    candidates = [preferred, 0] if port == 0 else [port]
-    address = "::1" if host == "::1" else "127.0.0.1"
-    for candidate in candidates:
-        # TCP by name: asyncio turns Nagle's delay (40 ms an answer) off only where the socket says that it is TCP.
-        listener = socket.socket(_HOSTS[host], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        # After a kill the port lingers, and the next server of the run must have it all the same.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, candidate))
-            # Two servers may bind the same port; only one may listen.
-            listener.listen(2048)
-        except OSError as error:
-            listener.close()
-            if error.errno == errno.EADDRINUSE and candidate != candidates[-1]:
-                continue
-            why = {errno.EADDRINUSE: "is in use", errno.EACCES: "is reserved for the system"}
-            raise UserError(
-                f"port {candidate} {why.get(error.errno or 0, f'cannot be used ({error.strerror})')}: "
-                "choose another one, or let Pairplay choose with --port 0"
-            ) from error
-        except OverflowError as error:
-            listener.close()
-            raise UserError(f"port {port} does not exist: choose 1 to 65535, or --port 0") from error
-        else:
-            return listener
-    raise AssertionError("unreachable: the last candidate returns or raises")
 
 
 def _command(run: RunDir, port: int) -> list[str]:
@@ -268,31 +140,9 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def _announce(url: str, open_page: bool) -> None:
-    sys.stdout.write(f"Label at {url}\n")
-    sys.stdout.flush()
-    if open_page:
-        # In a thread: a text browser would keep the server from serving.
-        threading.Thread(target=webbrowser.open, args=(url,), daemon=True).start()
-
-
-def _with_token(info: ServerInfo, token: str) -> str:
+def with_token(info: ServerInfo, token: str) -> str:
+    """The address that lets whoever has it answer: the token is in the fragment, which browsers never send."""
     return f"{info.url}#token={token}"
-
-
-def _write_info(run: RunDir, info: ServerInfo) -> None:
-    partial = _info_path(run).with_suffix(f".{info.pid}.part")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        json.dump(asdict(info), file, indent=2)
-    partial.replace(_info_path(run))
-
-
-def _remove_info(run: RunDir, info: ServerInfo) -> None:
-    try:
-        if json.loads(_info_path(run).read_bytes())["pid"] == info.pid:
-            _info_path(run).unlink()
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # gone, or another server's
 
 
 def _last_line(path: Path) -> str:
@@ -300,7 +150,8 @@ def _last_line(path: Path) -> str:
     return next((line.strip() for line in reversed(lines) if line.strip()), f"see {path}")
 
 
-def _info_path(run: RunDir) -> Path:
+def info_path(run: RunDir) -> Path:
+    """Where the server of a run says that it is there."""
     return run.path / "label-server.json"
 
 
@@ -308,5 +159,6 @@ def _log_path(run: RunDir) -> Path:
     return run.path / "label-server.log"
 
 
-def _token_path(run: RunDir) -> Path:
+def token_path(run: RunDir) -> Path:
+    """What whoever may answer knows."""
     return run.path / "token"

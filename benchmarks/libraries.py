@@ -1,0 +1,30 @@
+"""The libraries that Pairplay is compared with, each in a virtual environment of its own. Runs nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from rows import ROOT
+
+
+def python_of(library: str) -> Path:
+    """Its interpreter, from the repository's root."""
+    return Path(f".venv-{library}") / "bin" / "python"
+
+
+def needs_of(library: str) -> Path:
+    """The list of every version that its programs in peers/ run with, from the repository's root."""
+    return Path("benchmarks/peers") / f"{library}.txt"
+
+
+def install(library: str) -> None:
+    """Make its virtual environment, unless it is there with what the list says today."""
+    python, needs = ROOT / python_of(library), ROOT / needs_of(library)
+    installed = python.parent.parent / needs.name
+    if installed.exists() and installed.read_text() == needs.read_text():
+        return
+    subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
+    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(needs)], check=True)
+    installed.write_text(needs.read_text())

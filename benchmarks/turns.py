@@ -1,0 +1,156 @@
+"""Programs that take turns on one machine: while one runs, the others are held. Knows no benchmark.
+
+Each is started once and brought into its stride; then they run one after the other, again and again, so that whatever
+else slows the machine slows them alike. A program tells how far it is by a `metrics.jsonl` with a line a cycle of its
+work, and is held just after such a line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+Line = Mapping[str, Any]
+
+STEP = "time/total_timesteps"
+POLL_S = 0.005
+"""How often a program is looked at; what it does between its line and our look counts for its next turn."""
+
+
+class TurnError(Exception):
+    """A program that ended, or that does not get on; the message names its log."""
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A program that is to take turns."""
+
+    name: str
+    words: tuple[str, ...]
+    metrics: Path
+    """Where it writes a line a cycle, with the steps played so far."""
+    turn_s: float = 10.0
+    """A turn lasts so long, and then to the end of the cycle."""
+    warm: Callable[[Line], bool] = field(default=lambda line: True)
+    """Whether the cycle that this line ends was one of those to be measured."""
+    patience_s: float = 300.0
+    """It may take so long to get warm, or to end a cycle."""
+
+
+class Running:
+    """A contender under way, in a process group of its own."""
+
+    def __init__(self, contender: Contender, cwd: Path, environment: Mapping[str, str]) -> None:
+        self.contender = contender
+        self.log = contender.metrics.parent.with_name(contender.metrics.parent.name + ".log")
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                contender.words,
+                cwd=cwd,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self.read = 0
+        self.step = 0
+
+    def warm_up(self) -> None:
+        """Run until a cycle has ended that is like those to come, and hold."""
+        until = time.monotonic() + self.contender.patience_s
+        while not any(self.contender.warm(line) for line in self._lines()):
+            self._wait(until)
+        self._signal(signal.SIGSTOP)
+
+    def turn(self) -> float:
+        """Run for a turn and hold. Steps a second."""
+        began, before = time.perf_counter(), self.step
+        self._signal(signal.SIGCONT)
+        until = time.monotonic() + self.contender.patience_s
+        while not self._lines() or time.perf_counter() - began < self.contender.turn_s:
+            self._wait(until)
+        spent = time.perf_counter() - began
+        self._signal(signal.SIGSTOP)
+        return (self.step - before) / spent
+
+    def _lines(self) -> list[Line]:
+        """The lines written since the last look."""
+        path = self.contender.metrics
+        if not path.exists():
+            return []
+        with path.open("rb") as file:
+            file.seek(self.read)
+            *whole, _ = file.read().split(b"\n")
+        self.read += sum(len(line) + 1 for line in whole)
+        lines = [json.loads(line) for line in whole]
+        self.step = int(lines[-1][STEP]) if lines else self.step
+        return lines
+
+    def _wait(self, until: float) -> None:
+        if self.process.poll() is not None:
+            raise TurnError(f"{self.contender.name} ended with exit code {self.process.returncode}: see {self.log}")
+        if time.monotonic() > until:
+            raise TurnError(
+                f"{self.contender.name} has ended no cycle in {self.contender.patience_s:.0f} s: see {self.log}"
+            )
+        time.sleep(POLL_S)
+
+    def _signal(self, number: int) -> None:
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@contextmanager
+def started(
+    contenders: Iterable[Contender], cwd: Path, environment: Mapping[str, str], say: Callable[[str], None]
+) -> Iterator[dict[str, Running]]:
+    """Those that can be brought into their stride, warm and held; they end with the block."""
+    running: dict[str, Running] = {}
+    with ExitStack() as stack:
+        for contender in contenders:
+            say(f"warming up: {contender.name}")
+            one = stack.enter_context(Running(contender, cwd, environment))
+            try:
+                one.warm_up()
+                running[contender.name] = one
+            except TurnError as error:
+                say(str(error))
+        yield running
+
+
+def take_turns(running: Mapping[str, Running], rounds: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+    """Steps a second of each contender in each round, in which they run one after the other.
+
+    In every other round they run in the opposite order. Who fails in one has no figure in it, nor in those after it.
+    """
+    speeds: dict[str, list[float]] = {name: [] for name in running}
+    names: Sequence[str] = list(running)
+    for number in range(rounds):
+        for name in names if number % 2 == 0 else names[::-1]:
+            try:
+                speeds[name].append(running[name].turn())
+            except TurnError as error:
+                say(str(error))
+        shown = (f"{name} {found[-1]:,.0f}" for name, found in speeds.items() if len(found) == number + 1)
+        say(f"round {number + 1} of {rounds}: {', '.join(shown)}")
+    return speeds

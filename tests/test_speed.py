@@ -1,0 +1,163 @@
+"""Programs that take turns, and the speed benchmark made of them. Nothing is timed here but made-up programs."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pairplay
+from pairplay.cli import TrainCommand, _parse, main
+
+FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def load(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+Make = Callable[..., Any]
+
+
+@pytest.fixture
+def contender(tmp_path: Path) -> Make:
+    """A program that plays so many steps every 20 ms, and ends after so many lines."""
+
+    def make(name: str, *, steps: int, lines: int = 10_000, **options: Any) -> Any:
+        run = tmp_path / name
+        program = (
+            "import json, pathlib, time\n"
+            f"run = pathlib.Path({str(run)!r}); run.mkdir()\n"
+            "file = (run / 'metrics.jsonl').open('w', buffering=1)\n"
+            f"for i in range({lines}):\n"
+            "    time.sleep(0.02)\n"
+            f"    file.write(json.dumps({{'time/total_timesteps': {steps} * (i + 1), 'warm': i >= 3}}) + '\\n')\n"
+        )
+        words = (sys.executable, "-c", program)
+        return load("turns").Contender(name, words, run / "metrics.jsonl", turn_s=0.2, **options)
+
+    return make
+
+
+def run(contenders: list[Any], rounds: int, cwd: Path) -> tuple[dict[str, list[float]], list[str]]:
+    turns, said = load("turns"), list[str]()
+    with turns.started(contenders, cwd, os.environ, said.append) as running:
+        speeds: dict[str, list[float]] = turns.take_turns(running, rounds, said.append)
+        return speeds, said
+
+
+def test_speeds_are_steps_over_the_time_of_ones_own_turns(contender: Make, tmp_path: Path) -> None:
+    """One that plays ten times as many steps in the same time is so much faster."""
+    speeds, _ = run([contender("slow", steps=1), contender("fast", steps=10)], 3, tmp_path)
+    assert len(speeds["slow"]) == len(speeds["fast"]) == 3
+    # 50 a second and a line or two more: had it run on while it was held, it would be 100.
+    assert all(0 < speed <= 75 for speed in speeds["slow"])
+    assert all(speed > max(speeds["slow"]) for speed in speeds["fast"])
+
+
+def test_whoever_is_held_does_nothing(contender: Make, tmp_path: Path) -> None:
+    turns = load("turns")
+    with turns.started([contender("one", steps=1)], tmp_path, os.environ, lambda _: None) as running:
+        metrics = running["one"].contender.metrics
+        time.sleep(0.05)  # the signal is on its way
+        before = metrics.stat().st_size
+        time.sleep(0.3)
+        assert metrics.stat().st_size == before
+        running["one"].turn()
+        assert metrics.stat().st_size > before
+
+
+def test_the_first_cycles_are_not_measured(contender: Make, tmp_path: Path) -> None:
+    turns = load("turns")
+    warm = contender("one", steps=1, warm=lambda line: line["warm"])
+    with turns.started([warm], tmp_path, os.environ, lambda _: None) as running:
+        assert running["one"].step >= 4
+
+
+def test_programs_end_with_the_block(contender: Make, tmp_path: Path) -> None:
+    turns = load("turns")
+    with turns.started([contender("one", steps=1)], tmp_path, os.environ, lambda _: None) as running:
+        process = running["one"].process
+    assert process.returncode == -9
+
+
+def test_who_fails_is_left_out_and_the_log_is_named(contender: Make, tmp_path: Path) -> None:
+    missing = load("turns").Contender(
+        "missing", (sys.executable, "-c", "raise SystemExit(3)"), tmp_path / "m" / "metrics.jsonl"
+    )
+    speeds, said = run([missing, contender("short", steps=1, lines=8), contender("good", steps=1)], 2, tmp_path)
+    assert set(speeds) == {"short", "good"}
+    assert len(speeds["good"]) == 2
+    assert speeds["short"] == []
+    assert any("missing ended with exit code 3" in line and "m.log" in line for line in said)
+    assert any("short ended with exit code 0" in line for line in said)
+
+
+def test_who_never_ends_a_cycle_is_left_out(tmp_path: Path) -> None:
+    words = (sys.executable, "-c", "import time; time.sleep(60)")
+    idle = load("turns").Contender("idle", words, tmp_path / "idle" / "metrics.jsonl", patience_s=0.2)
+    speeds, said = run([idle], 1, tmp_path)
+    assert speeds == {}
+    assert any("idle has ended no cycle" in line for line in said)
+
+
+# The benchmark
+
+
+def test_every_program_of_ours_is_a_command_that_pairplay_understands() -> None:
+    speed = load("speed")
+    ours = [contender for contender in speed.contenders() if "pairplay" in contender.words]
+    assert len(ours) == 3
+    for contender in ours:
+        parsed = _parse(TrainCommand, contender.words[4:], "train", TrainCommand())
+        assert parsed.run_dir == contender.metrics.parent
+
+
+def test_claims_name_programs_that_there_are() -> None:
+    speed = load("speed")
+    names = {contender.name for contender in speed.contenders()}
+    assert {name for claim in speed.CLAIMS for name in (claim.ours, claim.theirs)} == names
+    for contender in speed.contenders():
+        for word in contender.words:
+            if word.startswith("benchmarks/"):
+                assert (FOLDER.parent / word).exists(), word
+    for library in speed.PEERS:
+        assert (FOLDER.parent / speed.libraries.needs_of(library)).exists()
+
+
+def test_the_page_has_ratios_of_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = load("speed")
+    monkeypatch.setattr(speed, "PAGES", tmp_path)
+    # By hand: 3, 2 and 5 times as fast.
+    speeds = {"preferences-enduro": [300.0, 400.0, 500.0], "sb3-enduro": [100.0, 200.0, 100.0]}
+    text = speed.report(speeds, minutes=3.0, rounds=3).read_text()
+    assert "| 400 | 100 | **3.00×** (2.00 to 5.00) | 3× |" in text
+    assert "| 400 | not run | – | 12× |" in text
+
+
+def test_our_fit_writes_visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = load("speed")
+    monkeypatch.setattr(speed, "FIT_PAIRS", 2)
+    monkeypatch.setattr(speed, "FIT_ROUNDS", 2)
+    speed.fit_for_ever(tmp_path / "run")
+    lines = load("pairplay.run.metrics").read_metrics(tmp_path / "run" / "metrics.jsonl")
+    assert [line["time/total_timesteps"] for line in lines] == [2, 4]
+
+
+def test_without_a_checkout_the_command_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pairplay, "__file__", str(tmp_path / "a" / "b" / "pairplay" / "__init__.py"))
+    assert main(["bench"]) == 2
+    assert "make bench" in capsys.readouterr().err
