@@ -60,7 +60,9 @@ def make(env_id: str, seed: int) -> tuple[VecEnv, str, dict[str, Any]]:
     """The environments, the policy and the settings for them."""
     if env_id.startswith("ALE/"):
         gymnasium.register_envs(ale_py)
-        return VecFrameStack(make_atari_env(env_id, NUM_ENVS, seed=seed), 4), "CnnPolicy", ATARI
+        # Its wrapper skips frames, so the game must not: by itself a v5 game skips four.
+        games = make_atari_env(env_id, NUM_ENVS, seed=seed, env_kwargs={"frameskip": 1})
+        return VecFrameStack(games, 4), "CnnPolicy", ATARI
     return make_vec_env(env_id, NUM_ENVS, seed=seed), "MlpPolicy", MUJOCO
 
 

@@ -23,8 +23,7 @@ from typing import Any
 import ale_py
 import gymnasium
 import torch
-from gymnasium.vector import AutoresetMode, SyncVectorEnv
-from gymnasium.wrappers import AtariPreprocessing, FrameStackObservation
+from ale_py.vector_env import AtariVectorEnv
 from tensordict.nn import TensorDictModule
 from torch import nn
 from torchrl.collectors import Collector
@@ -61,13 +60,9 @@ class NatureCNN(nn.Module):
 
 
 def environments(env_id: str) -> Any:
-    """Eight of them in one process."""
-
-    def make() -> Any:
-        env = gymnasium.make(env_id, frameskip=1)
-        return FrameStackObservation(AtariPreprocessing(env, noop_max=30, frame_skip=4, screen_size=84), 4)
-
-    return GymWrapper(SyncVectorEnv([make] * NUM_ENVS, autoreset_mode=AutoresetMode.DISABLED))
+    """Eight games in ale-py's C++ vector environment, the fastest that TorchRL takes; rewards are clipped by it."""
+    game = gymnasium.spec(env_id).kwargs["game"]
+    return GymWrapper(AtariVectorEnv(game, NUM_ENVS, repeat_action_probability=0.25, autoreset_mode="SameStep"))
 
 
 def networks(actions: int) -> ActorValueOperator:
@@ -88,11 +83,22 @@ def train(env_id: str, total_timesteps: int, run_dir: Path) -> None:
     operator = networks(env.action_spec.shape[-1])
     policy, value = operator.get_policy_operator(), operator.get_value_operator()
     advantage = GAE(gamma=0.99, lmbda=0.95, value_network=value, average_gae=False, shifted=True, deactivate_vmap=True)
-    loss = ClipPPOLoss(policy, value, clip_epsilon=0.1, entropy_coeff=0.01, critic_coeff=0.5, normalize_advantage=True)
+    loss = ClipPPOLoss(
+        policy,
+        value,
+        clip_epsilon=0.1,
+        entropy_coeff=0.01,
+        critic_coeff=0.5,
+        loss_critic_type="l2",
+        normalize_advantage=True,
+    )
     optimizer = torch.optim.Adam(loss.parameters(), lr=2.5e-4, fused=True)
     autocast = torch.autocast("cpu", torch.bfloat16, enabled=BF16)
     frames = NUM_ENVS * NUM_STEPS
-    collector = Collector(env, policy, frames_per_batch=frames, total_frames=total_timesteps)
+    # Without the next observations, which only double what each minibatch gathers.
+    collector = Collector(
+        env, policy, frames_per_batch=frames, total_frames=total_timesteps, compact_obs=True, track_traj_ids=False
+    )
     with (run_dir / "metrics.jsonl").open("w", buffering=1) as file:
         began = time.perf_counter()
         for number, rollout in enumerate(collector, 1):
