@@ -40,6 +40,7 @@ NETWORKS: dict[str, dict[str, object]] = {
     "paper, batch norm and dropout 0.5": {"batch_norm": True, "dropout": 0.5},
     "nature": {"network": "nature"},
     "nature, batch norm": {"network": "nature", "batch_norm": True},
+    "small": {"network": "small"},
 }
 """What each changes of the run's own reward model. The paper's own had batch norm and dropout 0.5."""
 

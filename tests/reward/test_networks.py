@@ -1,7 +1,7 @@
 """One pass of the ensemble is E separate networks."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -124,12 +124,14 @@ def test_every_kind_of_network_is_separate_networks(change: dict[str, Any]) -> N
         assert all(not part.any() for part in others), name
 
 
-def test_layers_of_both_networks() -> None:
-    paper, nature = (make_network(IMAGE, replace(CONFIG, network=name), seed=0) for name in ("paper", "nature"))
-    kernels = [
-        [p.shape[-1] for n, p in net.named_parameters() if "conv" in n and p.ndim == 4] for net in (paper, nature)
-    ]
-    assert kernels == [[7, 5, 3, 3], [8, 4, 3]]
+@pytest.mark.parametrize(
+    ("name", "kernels", "width"), [("paper", [7, 5, 3, 3], 16), ("nature", [8, 4, 3], 32), ("small", [8, 4], 16)]
+)
+def test_layers_of_each_network(name: Literal["paper", "nature", "small"], kernels: list[int], width: int) -> None:
+    network = make_network(IMAGE, replace(CONFIG, network=name), seed=0)
+    convs = [p for n, p in network.named_parameters() if "conv" in n and p.ndim == 4]
+    assert [p.shape[-1] for p in convs] == kernels
+    assert convs[-1].shape[0] == CONFIG.members * width
 
 
 def test_batch_norm_by_hand() -> None:

@@ -18,8 +18,9 @@ from pairplay.types import EnvSpec, UserError
 LAYERS = {
     "paper": ((16, 7, 3), (16, 5, 2), (16, 3, 1), (16, 3, 1)),
     "nature": ((16, 8, 4), (32, 4, 2), (32, 3, 1)),
+    "small": ((16, 8, 4), (16, 4, 2)),
 }
-"""(channels, kernel, stride) of the convolutions: Christiano et al. 2017, appendix A.2, and Mnih et al. 2015, each
+"""(channels, kernel, stride) of the convolutions: Christiano et al. 2017, appendix A.2; Mnih et al. 2015 and 2013, each
 member half as wide, for there are several."""
 SLOPE = 0.01
 """Of the leaky rectifiers."""
