@@ -255,7 +255,7 @@ def test_a_whole_run_says_whether_its_answers_taught_anything(
 
     def watch(snapshot: Snapshot) -> None:
         notices.append(snapshot.notice)
-        if snapshot.step >= 12 * 128:
+        if snapshot.step >= 16 * 128:
             trainer.stop()
 
     trainer.train(watch)

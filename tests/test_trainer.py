@@ -156,3 +156,24 @@ def test_the_baseline_asks_nothing(tmp_path: Path) -> None:
     assert trainer.ppo.updates > 0
     with LabelStore.open(tmp_path / "run" / "labels.db") as store:
         assert store.counts().asked == 0
+
+
+def test_teachers_answer_while_the_agent_plays_on(tmp_path: Path) -> None:
+    """What an iteration asks is drawn during the next one and answered in it; at the end nothing is left open."""
+    config = replace(CONFIG, total_timesteps=8 * 128, labels=40, queries=replace(CONFIG.queries, initial_share=0.2))
+    trainer = make_trainer(tmp_path / "run", config)
+    seen: list[tuple[bool, int, set[int]]] = []
+
+    def watch(snapshot: Snapshot) -> None:
+        trainer.inquiry.publisher.flush()  # type: ignore[union-attr]
+        seen.append((trainer.learning, snapshot.counts.answered, set(trainer.store.open_steps().values())))
+
+    trainer.train(watch)
+    trainer.close()
+    *before, (_, total, left) = seen
+    assert (total, left) == (config.labels, set())
+    learning = [(number * 128, steps) for number, (learns, _, steps) in enumerate(before, 1) if learns]
+    # The iteration in which learning begins has answered at once.
+    assert learning[0][1] == set()
+    assert all(steps == {now} for now, steps in learning[1:])
+    assert len(learning) > 3

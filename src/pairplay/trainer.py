@@ -141,9 +141,7 @@ class Trainer:
         self.step += rollout.env_reward.size
         if self.inquiry is not None and self.oversight is not None:
             with in_phase("ask"):
-                self.inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
-                self.inquiry.answer(self.step, TeacherContext.of(self.true_return.finished))
-                comparisons = self.inquiry.comparisons()
+                comparisons = self._ask(self.inquiry)
             with in_phase("watch"):
                 metrics |= self.oversight.before_fit(
                     comparisons,
@@ -247,6 +245,20 @@ class Trainer:
             lr_scale=1.0 - self.step / self.config.total_timesteps,
             rng=rng(self.config.seed, "minibatches", self.iteration),
         )
+
+    def _ask(self, inquiry: Inquiry) -> list[Comparison]:
+        """Publish what is due and let synthetic teachers answer; all comparisons so far.
+
+        Once the policy learns they answer what the iteration before asked: its clips were drawn while this one played.
+        Before that, and at the very end, they answer at once.
+        """
+        context = TeacherContext.of(self.true_return.finished)
+        if self.learning:
+            inquiry.answer(self.step, context)
+        inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
+        if not self.learning or self.step >= self.config.total_timesteps:
+            inquiry.answer(self.step, context)
+        return inquiry.comparisons()
 
     def _fit(self, comparisons: list[Comparison], inquiry: Inquiry) -> Metrics:
         """Train the reward model on all answers so far, for a bounded number of comparison visits."""
