@@ -44,15 +44,24 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
     groups = pages.group(rows)
     lines = []
     for teacher, meaning in TEACHERS.items():
-        cells = [teacher, meaning]
+        cells, shares = [teacher, meaning], []
         for env_id in TASKS:
             found = groups.get((env_id, teacher), [])
             oracle = pages.mean_of(groups.get((env_id, "oracle"), []))
             cells.append(pages.seeds_shown(pages.finals(found)))
-            cells.append(f"{pages.mean_of(found) / oracle:.0%}" if found and oracle > 0 else "–")
+            if found and oracle > 0:
+                shares.append(pages.mean_of(found) / oracle)
+            cells.append(f"{shares[-1]:.0%}" if found and oracle > 0 else "–")
+        cells.append(f"{np.mean(shares):.0%}" if len(shares) == len(TASKS) else "–")
         asked = [row.answers for env_id in TASKS for row in groups.get((env_id, teacher), [])]
         lines.append([*cells, f"{np.mean(asked):.0f}" if asked else "–"])
-    head = ["teacher", "how", *(text for env_id in TASKS for text in (env_id, "of the oracle's")), "answers"]
+    head = [
+        "teacher",
+        "how",
+        *(text for env_id in TASKS for text in (env_id, "of the oracle's")),
+        "mean share",
+        "answers",
+    ]
     parts = [
         "Final true return after 200,000 steps and at most 350 answers: mean (each seed), and the share that is left "
         "of the oracle's mean return.",

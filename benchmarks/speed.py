@@ -43,7 +43,6 @@ ENDURO, CHEETAH = "ALE/Enduro-v5", "HalfCheetah-v5"
 PEERS = {"sb3": "sb3_run", "torchrl": "torchrl_run", "imitation": "imitation_speed"}
 """Each library's program in peers/."""
 FIT_PAIRS, FIT_STEPS, FIT_ROUNDS = 8, 25, 1_000_000
-PAGES = ROOT / "benchmarks"
 
 
 @dataclass(frozen=True)
@@ -142,8 +141,8 @@ def fit_for_ever(run_dir: Path) -> None:
             file.flush()
 
 
-def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int) -> Path:
-    """The page."""
+def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, folder: Path) -> Path:
+    """Write the page into this folder; its path."""
     lines = []
     for claim in CLAIMS:
         mine, other = (speeds.get(name, ()) for name in (claim.ours, claim.theirs))
@@ -165,7 +164,7 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int) -
         f"{minutes:.0f} minutes. Commit {rows.commit()}; {versions}.",
         "\n".join(["```", "python benchmarks/speed.py --install", *(f"# {command}" for command in commands), "```"]),
     ]
-    path = PAGES / f"{NAME}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
+    path = folder / f"{NAME}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
     path.write_text("\n\n".join(parts) + "\n")
     return path
 
@@ -203,7 +202,9 @@ def main() -> int:
     shutil.rmtree(RUNS, ignore_errors=True)
     with started(wanted, ROOT, {**os.environ, "TQDM_DISABLE": "1"}, say) as running:
         speeds = take_turns(running, options.rounds, say)
-    path = report(speeds, (time.monotonic() - began) / 60, options.rounds)
+    # A part of the table never takes the place of the whole.
+    folder = RUNS if options.only else ROOT / "benchmarks"
+    path = report(speeds, (time.monotonic() - began) / 60, options.rounds, folder)
     say(f"Wrote {path.relative_to(ROOT)}")
     return 0 if len(running) == len(wanted) else 1
 

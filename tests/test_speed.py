@@ -136,12 +136,11 @@ def test_claims_name_programs_that_there_are() -> None:
         assert (FOLDER.parent / speed.libraries.needs_of(library)).exists()
 
 
-def test_the_page_has_ratios_of_the_same_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_has_ratios_of_the_same_round(tmp_path: Path) -> None:
     speed = load("speed")
-    monkeypatch.setattr(speed, "PAGES", tmp_path)
     # By hand: 3, 2 and 5 times as fast.
     speeds = {"preferences-enduro": [300.0, 400.0, 500.0], "sb3-enduro": [100.0, 200.0, 100.0]}
-    text = speed.report(speeds, minutes=3.0, rounds=3).read_text()
+    text = speed.report(speeds, minutes=3.0, rounds=3, folder=tmp_path).read_text()
     assert "| 400 | 100 | **3.00×** (2.00 to 5.00) | 3× |" in text
     assert "| 400 | not run | – | 12× |" in text
 
