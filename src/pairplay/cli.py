@@ -137,6 +137,20 @@ class DoctorCommand:
     """Where runs will be written."""
 
 
+@dataclass(frozen=True)
+class BenchCommand:
+    """Measure the speed on this machine, beside Stable-Baselines3, TorchRL and imitation, in turns: some 20 minutes.
+
+    Needs a checkout of Pairplay. Each library gets a virtual environment of its own first, which takes some minutes
+    once. The table goes into benchmarks/, that of a part into runs/speed.
+    """
+
+    rounds: int = 5
+    """How often everyone has a turn."""
+    only: str = ""
+    """Only lines of the table with this in a program's name, such as cheetah or torchrl."""
+
+
 def _train(argv: Sequence[str]) -> int:
     from pairplay.run.config_file import read_overrides
     from pairplay.session import start
@@ -268,7 +282,8 @@ def _doctor(argv: Sequence[str]) -> int:
 
 
 def _bench(argv: Sequence[str]) -> int:
-    # Not part of the package: it installs other libraries, each into a virtual environment of its own.
+    options = _parse(BenchCommand, argv, "bench")
+    # Not part of the package: it installs other libraries.
     script = Path(pairplay.__file__).resolve().parents[2] / "benchmarks" / "speed.py"
     if not script.exists():
         raise UserError(
@@ -276,7 +291,8 @@ def _bench(argv: Sequence[str]) -> int:
         )
     import subprocess
 
-    return subprocess.run([sys.executable, str(script), "--install", *argv], check=False).returncode
+    words = ["--install", "--rounds", str(options.rounds), "--only", options.only]
+    return subprocess.run([sys.executable, str(script), *words], check=False).returncode
 
 
 COMMANDS: dict[str, tuple[Callable[[Sequence[str]], int], str]] = {
