@@ -159,7 +159,8 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
         pages.table(head, lines),
         "*All in*: colour clips recorded and encoded, queries asked and answered by an oracle, the reward fitted, "
         "rollouts relabelled, PPO, metrics and checkpoints. The libraries learn from the true reward and do none of "
-        "that, imitation excepted. Everyone has its own defaults, which the programs in `benchmarks/peers/` state.",
+        "that, imitation excepted. Ours have their presets. The programs in `benchmarks/peers/` state what the others "
+        "have: documented settings on Enduro, our rollouts and batches on HalfCheetah, so that the work is alike.",
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['system']}; mean load {os.getloadavg()[2]:.1f}; "
         f"{minutes:.0f} minutes. Commit {rows.commit()}; {versions}.",
         "\n".join(["```", "python benchmarks/speed.py --install", *(f"# {command}" for command in commands), "```"]),

@@ -191,7 +191,7 @@ class Inquiry:
             # Skips do not count as first answers; and a person should find a queue that does not run dry.
             needed = self.first_answers * (2 if self.panel.human else 1) + counts.skipped
             due = max(due, min(needed, self.config.labels))
-        # A long queue is stale for a person; synthetic teachers empty it within the iteration, unless they are slow.
+        # A long queue is stale for a person; synthetic teachers empty it by the next iteration, unless they are slow.
         alone = self.panel.human and not self.panel.seats
         room = queries.max_pending - waiting if alone else self.config.labels
         return max(0, min(due - counts.answered - waiting, room))

@@ -5,7 +5,7 @@ import torch
 
 from pairplay.config import PPOConfig
 from pairplay.policy.networks import JoystickHead, PixelConv, Policy, convolutions, joystick_positions
-from pairplay.types import EnvSpec
+from pairplay.types import EnvSpec, UserError
 
 NAMES = ("NOOP", "FIRE", "UPRIGHTFIRE", "DOWNLEFT")
 
@@ -84,3 +84,10 @@ def test_pixels_count_from_0_to_1() -> None:
     pixels = torch.randint(0, 256, (5, 2, 12, 12), dtype=torch.uint8)
     by_hand = torch.nn.functional.conv2d(pixels.float() / 255.0, layer.weight, layer.bias, stride=2)
     torch.testing.assert_close(layer(pixels), by_hand)
+
+
+@pytest.mark.parametrize(("network", "side"), [("nature", 20), ("nature", 32), ("small", 16)])
+def test_frames_that_vanish_are_refused(network: str, side: int) -> None:
+    """20 is the treacherous one: its sides come to -1 and -1, whose product is an honest width."""
+    with pytest.raises(UserError, match="too small"):
+        convolutions(network, 4, (side, side))

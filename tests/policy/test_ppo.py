@@ -158,3 +158,14 @@ def test_running_norm_equals_the_statistics_of_all_data() -> None:
         norm.update(part)
     torch.testing.assert_close(norm.mean, data.mean(0), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(norm.var, data.var(0, correction=0), rtol=1e-4, atol=1e-4)
+
+
+def test_the_state_of_another_network_is_refused_and_changes_nothing() -> None:
+    ppo = make_ppo()
+    before = {name: tensor.clone() for name, tensor in ppo.state().items()}
+    with pytest.raises(UserError, match="other layers"):
+        ppo.load(make_ppo(replace(CONFIG, hidden=CONFIG.hidden + 1)).state())
+    renamed = {name.replace("policy.actor", "policy.player"): tensor for name, tensor in before.items()}
+    with pytest.raises(UserError, match="other layers"):
+        ppo.load(renamed)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in ppo.state().items())

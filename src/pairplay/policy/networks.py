@@ -15,7 +15,7 @@ from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
 from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, draw_normal, normal
 from pairplay.policy.twins import Twins
-from pairplay.types import EnvSpec
+from pairplay.types import EnvSpec, UserError
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
@@ -66,7 +66,7 @@ class PixelConv(nn.Conv2d):
 
 
 def convolutions(network: str, stack: int, frame_shape: Sequence[int]) -> tuple[nn.Sequential, int]:
-    """From pixels `[B, K, H, W]` to features `[B, width]`, and that width."""
+    """From pixels `[B, K, H, W]` to features `[B, width]`, and that width. UserError where frames are too small."""
     layers, width = LAYERS[network]
     side, channels = list(frame_shape), stack
     parts: list[nn.Module] = []
@@ -74,6 +74,8 @@ def convolutions(network: str, stack: int, frame_shape: Sequence[int]) -> tuple[
         make = nn.Conv2d if parts else PixelConv
         parts += [_orthogonal(make(channels, out, kernel, stride=stride)), nn.ReLU(inplace=True)]
         side, channels = [(s - kernel) // stride + 1 for s in side], out
+        if min(side) < 1:
+            raise UserError(f"frames of {tuple(frame_shape)} are too small for the policy: use frame_size 80 or 84")
     parts += [nn.Flatten(), _orthogonal(nn.Linear(channels * math.prod(side), width)), nn.ReLU(inplace=True)]
     torso = nn.Sequential(*parts)
     torso.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs

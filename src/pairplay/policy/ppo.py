@@ -135,8 +135,14 @@ class PPO:
 
     @torch.no_grad()
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`. UserError, with nothing changed, for that of another network."""
         policy = {n.removeprefix("policy."): t for n, t in tensors.items() if n.startswith("policy.")}
+        shapes = {name: tensor.shape for name, tensor in self.policy.state_dict().items()}
+        if {name: tensor.shape for name, tensor in policy.items()} != shapes:
+            raise UserError(
+                "the saved policy has other layers: resume with the configuration and the version of Pairplay that it was "
+                "trained with"
+            )
         self.policy.load_state_dict(policy)
         for name, parameter in self.policy.named_parameters():
             prefix = f"optimizer.{name}."
