@@ -140,8 +140,8 @@ class PPO:
         shapes = {name: tensor.shape for name, tensor in self.policy.state_dict().items()}
         if {name: tensor.shape for name, tensor in policy.items()} != shapes:
             raise UserError(
-                "the saved policy has other layers: resume with the configuration and the version of Pairplay that it was "
-                "trained with"
+                "the saved policy has other layers: resume with the configuration and the version of Pairplay that it "
+                "was trained with"
             )
         self.policy.load_state_dict(policy)
         for name, parameter in self.policy.named_parameters():
