@@ -80,9 +80,10 @@ CLAIMS = (
         "HalfCheetah from preferences, all in",
         "preferences-cheetah",
         "sb3-cheetah",
-        "Stable-Baselines3's PPO on the true reward, 8 environments",
+        "Stable-Baselines3's PPO on the true reward, 8 environments, our batches of 256",
         1.8,
     ),
+    Claim("the same", "preferences-cheetah", "sb3-cheetah-64", "the same with its own batches of 64", 1.8),
 )
 
 
@@ -96,6 +97,7 @@ def contenders() -> list[Contender]:
         _theirs("imitation-enduro", "imitation", "--env-id", ENDURO),
         _ours("preferences-cheetah", "--env-id", CHEETAH, "--teacher", "oracle"),
         _theirs("sb3-cheetah", "sb3", "--env-id", CHEETAH),
+        _theirs("sb3-cheetah-64", "sb3", "--env-id", CHEETAH, "--batch-size", "64"),
         _program("fit-enduro", sys.executable, str(Path(__file__)), "--fit"),
         _theirs("imitation-fit", "imitation", "--fit-only"),
     ]
@@ -160,7 +162,8 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
         "*All in*: colour clips recorded and encoded, queries asked and answered by an oracle, the reward fitted, "
         "rollouts relabelled, PPO, metrics and checkpoints. The libraries learn from the true reward and do none of "
         "that, imitation excepted. Ours have their presets. The programs in `benchmarks/peers/` state what the others "
-        "have: documented settings on Enduro, our rollouts and batches on HalfCheetah, so that the work is alike.",
+        "have: documented settings on Enduro; on HalfCheetah our rollouts and epochs, once with our batches, so that "
+        "the work is alike, and once with those it has by itself.",
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['system']}; mean load {os.getloadavg()[2]:.1f}; "
         f"{minutes:.0f} minutes. Commit {rows.commit()}; {versions}.",
         "\n".join(["```", "python benchmarks/speed.py --install", *(f"# {command}" for command in commands), "```"]),

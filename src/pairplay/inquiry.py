@@ -204,15 +204,15 @@ class Inquiry:
         self.answered.update()
         before, self._comparisons = self._comparisons, {}
         segments = {side.id: side for comparison in before.values() for side in (comparison.left, comparison.right)}
-        for row in self.answered.rows()[-self.config.reward_model.buffer :]:
-            if row.mu is not None:
-                kept = before.get(row.query_id)
-                if kept is None or kept.mu != row.mu:
-                    for segment_id in (row.left_id, row.right_id):
-                        if segment_id not in segments:
-                            segments[segment_id] = self.store.segment(segment_id).small()
-                    kept = Comparison(row.query_id, segments[row.left_id], segments[row.right_id], row.mu)
-                self._comparisons[row.query_id] = kept
+        latest = self.answered.rows()[-self.config.reward_model.buffer :]
+        training = [(row, row.mu) for row in latest if row.mu is not None]
+        new = dict.fromkeys(id for row, _ in training for id in (row.left_id, row.right_id) if id not in segments)
+        segments |= {segment.id: segment.small() for segment in self.store.segments(list(new))}
+        for row, mu in training:
+            kept = before.get(row.query_id)
+            if kept is None or kept.mu != mu:
+                kept = Comparison(row.query_id, segments[row.left_id], segments[row.right_id], mu)
+            self._comparisons[row.query_id] = kept
         return list(self._comparisons.values())
 
     def _read_pairs(self) -> None:

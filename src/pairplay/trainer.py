@@ -26,7 +26,7 @@ from pairplay.policy.return_scale import ReturnScale
 from pairplay.policy.rollout import Actor, Explorer, PolicyActor, begin, collect
 from pairplay.policy.shaping import shape_by_own_past
 from pairplay.queries.pace import Verdict, hold
-from pairplay.reward.fit import FitMetrics, fit
+from pairplay.reward.fit import FitMetrics, fit, splitter_of
 from pairplay.reward.model import RewardEstimate, RewardModel
 from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
@@ -75,12 +75,13 @@ class Trainer:
             spec, config.reward_model, seed=config.seed, device=hardware.device, precision=hardware.precision
         )
         self.store = LabelStore.open(run.labels_db)
+        self.splitter = splitter_of(config.reward_model, config.seed)
         self.inquiry: Inquiry | None = None
         self.oversight: Oversight | None = None
         if self.learned:
             self.inquiry = Inquiry(config, run, self.store, self.envs)
             length = self.inquiry.segment_length
-            self.oversight = Oversight(config, run, self.reward_model, self.inquiry.pairs, length)
+            self.oversight = Oversight(config, run, self.reward_model, self.splitter, length)
         self.true_return = EpisodeReturns(config.num_envs)
         self.predicted_return = EpisodeReturns(config.num_envs)
         self.return_scale = ReturnScale(config.num_envs, config.ppo.gamma)
@@ -258,7 +259,9 @@ class Trainer:
         inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
         if not self.learning or self.step >= self.config.total_timesteps:
             inquiry.answer(self.step, context)
-        return inquiry.comparisons()
+        comparisons = inquiry.comparisons()
+        self.splitter.add(inquiry.pairs)
+        return comparisons
 
     def _fit(self, comparisons: list[Comparison], inquiry: Inquiry) -> Metrics:
         """Train the reward model on all answers so far, for a bounded number of comparison visits."""
@@ -277,7 +280,7 @@ class Trainer:
             comparisons,
             pairs=pairs,
             rng=rng(self.config.seed, "fit", self.iteration),
-            asked=inquiry.pairs,
+            splitter=self.splitter,
         )
         moved = self.reward_model.renormalise()
         if config.carry_value:

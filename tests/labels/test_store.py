@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from pairplay.labels.store import Conflict, Counts, LabelStore, Progress
+from pairplay.labels import store as store_module
+from pairplay.labels.store import Conflict, Counts, Given, LabelStore, Progress, Receipt
 from pairplay.types import ANSWERS, Answer, Footage, Pair, Query, UserError
 
 from .making import Clock, add, clip, make_footage, make_query
@@ -75,7 +76,7 @@ def test_segments_come_back_whole(store: LabelStore) -> None:
     np.testing.assert_array_equal(segment.frames, wanted.segment.frames)
     np.testing.assert_array_equal(segment.action, wanted.segment.action)
     assert (segment.id, segment.step, segment.iteration) == (wanted.segment.id, 7, 1)
-    rewards = store.audit_rewards(wanted.segment.id)
+    (rewards,) = store.audit_rewards([wanted.segment.id])
     assert rewards.dtype == np.float32
     assert rewards.tolist() == [7.0, 8.0, 9.0]
 
@@ -84,7 +85,7 @@ def test_absent_segment_is_named(store: LabelStore) -> None:
     with pytest.raises(UserError, match=r"no segment abc"):
         store.segment("abc")
     with pytest.raises(UserError, match=r"no segment abc"):
-        store.audit_rewards("abc")
+        store.audit_rewards(["abc"])
 
 
 def test_damaged_segment_is_named(store: LabelStore, path: Path) -> None:
@@ -341,6 +342,47 @@ def test_answers_that_are_refused(store: LabelStore) -> None:
     with pytest.raises(sa.exc.StatementError, match="time zone"):
         store.answer(ann, add(store, 1), "left", client_uuid="e", shown_at=datetime(2026, 1, 1))
     assert [row.client_uuid for row in store.iter_answers()] == ["a"]
+
+
+def test_answers_together_are_as_one_by_one(store: LabelStore) -> None:
+    ann, bob = store.labeler("Ann", "human"), store.labeler("Bob", "human")
+    ids = [add(store, i) for i in range(4)]
+    store.lease(bob, only=[ids[1]])
+    given = [Given(ids[0], "left", "a"), Given(ids[1], "left", "b"), Given(ids[2], "skip", "c"), Given(99, "left", "d")]
+    given += [Given(ids[0], "left", "a"), Given(ids[3], "tie", "e")]
+    first, held, skipped, unknown, again, last = store.answer_all(ann, given)
+    assert isinstance(first, Receipt)
+    assert isinstance(held, Conflict)
+    assert isinstance(unknown, Conflict)
+    assert (held.code, unknown.code) == ("leased_by_other", "unknown_query")
+    assert again == replace(first, replay=True)
+    assert isinstance(skipped, Receipt)
+    assert isinstance(last, Receipt)
+    assert [(p.query_id, p.answer) for p in store.preferences()] == [
+        (ids[0], "left"),
+        (ids[2], "skip"),
+        (ids[3], "tie"),
+    ]
+    assert store.answer_all(ann, []) == []
+
+
+def test_a_bad_answer_among_many_records_none(store: LabelStore) -> None:
+    ann = store.labeler("Ann", "human")
+    given = [Given(add(store, 0), "left", "a"), Given(add(store, 1), "withdrawn", "b")]  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="an answer is one of"):
+        store.answer_all(ann, given)
+    assert store.counts().answered == 0
+
+
+def test_segments_come_in_the_order_asked_for_however_many(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "SEGMENTS_AT_ONCE", 2)
+    for i in range(3):
+        add(store, i)
+    wanted = [make_footage(i).segment.id for i in (3, 0, 1, 3, 2)]
+    assert [segment.id for segment in store.segments(wanted)] == wanted
+    assert [len(reward) for reward in store.audit_rewards(wanted)] == [len(s) for s in store.segments(wanted)]
+    with pytest.raises(UserError, match="no segment abc"):
+        list(store.segments([*wanted, "abc"]))
 
 
 def test_times_keep_their_instant_whatever_their_zone(store: LabelStore) -> None:

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pairplay.reward.fit import FitMetrics, _batches, fit, split_of
+from pairplay.reward.fit import FitMetrics, _batches, fit, split_of, splitter_of
 from pairplay.reward.model import RewardModel
 from pairplay.types import Array, Comparison, EnvSpec, Pair, Segment
 
@@ -66,8 +66,9 @@ def test_pairs_asked_but_not_answered_decide_the_side() -> None:
     rest = [Comparison(10 + i, others[2 * i], others[2 * i + 1], 1.0) for i in range(18)]
     second = Comparison(2, b, c, 1.0)
     asked = [Pair(1, a.id, b.id), Pair(2, b.id, c.id), *(Pair(r.key, r.left.id, r.right.id) for r in rest)]
-    both = split_of(model, [Comparison(1, a, b, 1.0), second, *rest], asked)
-    late = split_of(model, [second, *rest], asked)
+    splitter = splitter_of(model.config, model.seed, asked)
+    both = split_of(model, [Comparison(1, a, b, 1.0), second, *rest], splitter)
+    late = split_of(model, [second, *rest], splitter)
     np.testing.assert_array_equal(late.held_ED, both.held_ED[:, 1:])
     np.testing.assert_array_equal(both.held_ED[:, 0], both.held_ED[:, 1])
     # Without them it would be a draw of its own.

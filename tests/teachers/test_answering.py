@@ -10,6 +10,7 @@ import pytest
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
 from pairplay.run.clips import encode, save_clip
+from pairplay.teachers import answering
 from pairplay.teachers.answering import LEASED_AT_ONCE, answer_pending
 from pairplay.teachers.base import Exhibit, Teacher, load_teacher
 from pairplay.teachers.context import TeacherContext
@@ -128,6 +129,24 @@ def test_a_teacher_that_fails_holds_nothing(store: LabelStore, tmp_path: Path) -
         work(store, tired, tmp_path)
     counts = store.counts()
     assert (counts.answered, counts.leased, counts.pending) == (1, 0, 2)
+
+
+def test_quick_answers_are_saved_together_and_slow_ones_at_once(
+    store: LabelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow teacher's work is dear: a crash may cost one answer of it and no more."""
+    saved: list[int] = []
+
+    def watched(left: Exhibit, right: Exhibit, rng: np.random.Generator) -> Answer:
+        saved.append(store.counts().answered)
+        return "left"
+
+    publish(store, tmp_path, [(i, i + 1) for i in range(3)])
+    work(store, watched, tmp_path)
+    monkeypatch.setattr(answering, "SAVED_WITHIN_S", -1.0)
+    publish(store, tmp_path, [(i, i + 2) for i in range(3)])
+    work(store, watched, tmp_path)
+    assert saved == [0, 0, 0, 3, 4, 5]
 
 
 def test_somebody_quicker_is_no_failure(store: LabelStore, tmp_path: Path) -> None:

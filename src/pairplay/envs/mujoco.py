@@ -28,8 +28,14 @@ _STATE = (
     | mujoco.mjtState.mjSTATE_MOCAP_POS.value
     | mujoco.mjtState.mjSTATE_MOCAP_QUAT.value
 )
-# Each costs more than all the rest of a software-drawn picture.
-_COSTLY = (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION, mujoco.mjtRndFlag.mjRND_HAZE)
+# What a software-drawn picture can do without. Each of the first three costs more than all the rest; a grey sky costs
+# as much as the rest, and bodies stand out from a black one.
+_COSTLY = (
+    mujoco.mjtRndFlag.mjRND_SHADOW,
+    mujoco.mjtRndFlag.mjRND_REFLECTION,
+    mujoco.mjtRndFlag.mjRND_HAZE,
+    mujoco.mjtRndFlag.mjRND_SKYBOX,
+)
 
 _log = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ from pairplay.health.watch import Estimate, Metrics, Watch, no_metrics
 from pairplay.labels.records import AnswerRow
 from pairplay.reward.fit import split_of
 from pairplay.reward.model import RewardModel
+from pairplay.reward.split import Splitter
 from pairplay.run.layout import RunDir
 from pairplay.run.predictions import PredictionLog
-from pairplay.types import Comparison, Pair, Rollout, Segment
+from pairplay.types import Comparison, Rollout, Segment
 
 RANKED = 48
 """Of the latest segments, whose ranking tells whether more answers change anything."""
@@ -22,12 +23,12 @@ RANKED = 48
 class Oversight:
     """Once an iteration: predict new answers, measure, raise alarms, and see whether more answers are of use."""
 
-    def __init__(self, config: TrainConfig, run: RunDir, model: RewardModel, pairs: Sequence[Pair], piece: int) -> None:
-        """`pairs` are all pairs asked so far; the list may grow. `piece` is the length of a segment."""
+    def __init__(self, config: TrainConfig, run: RunDir, model: RewardModel, splitter: Splitter, piece: int) -> None:
+        """`splitter` knows all pairs asked so far; it may learn of more. `piece` is the length of a segment."""
         self.model = model
         self.watch = Watch(
             PredictionLog(run.predictions_jsonl),
-            held_out=lambda comparisons: split_of(model, comparisons, pairs).held_ED,
+            held_out=lambda comparisons: split_of(model, comparisons, splitter).held_ED,
             target_std=config.reward_model.target_std,
             piece=piece,
             stride=config.reward_model.fit_stride,

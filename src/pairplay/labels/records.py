@@ -42,6 +42,17 @@ class LeasedQuery:
 
 
 @dataclass(frozen=True)
+class Given:
+    """An answer that a labeler gives; times are the labeler's clock."""
+
+    query_id: int
+    answer: Answer
+    client_uuid: str
+    shown_at: datetime | None = None
+    answered_at: datetime | None = None
+
+
+@dataclass(frozen=True)
 class Receipt:
     """Proof that an answer, or its withdrawal, is on the disk."""
 

@@ -152,9 +152,11 @@ ASKED_AS = sa.select(queries.c.id).where(
     queries.c.left_segment == sa.bindparam("left_id"), queries.c.right_segment == sa.bindparam("right_id")
 )
 
-# segment_id
-SEGMENT = {
-    column.name: sa.select(column).where(segments.c.id == sa.bindparam("segment_id"))
+# segment_ids
+SEGMENTS = {
+    column.name: sa.select(segments.c.id, column).where(
+        segments.c.id.in_(sa.bindparam("segment_ids", type_=sa.String, expanding=True))
+    )
     for column in (segments.c.data, segments.c.audit_reward)
 }
 

@@ -25,6 +25,7 @@ from pairplay.labels.records import (
     Conflict,
     ConflictCode,
     Counts,
+    Given,
     LabelerKind,
     LeasedQuery,
     Progress,
@@ -40,6 +41,7 @@ __all__ = [
     "Conflict",
     "ConflictCode",
     "Counts",
+    "Given",
     "LabelStore",
     "LabelerKind",
     "LeasedQuery",
@@ -50,6 +52,8 @@ __all__ = [
 
 LEASE_S = 120.0
 """How long a labeler holds a query without a word."""
+SEGMENTS_AT_ONCE = 64
+"""Segments read by one statement."""
 
 
 class LabelStore:
@@ -108,13 +112,19 @@ class LabelStore:
             self._db.insert_new(connection, queries, asked)
             return int(connection.execute(selects.ASKED_AS, {"left_id": left_id, "right_id": right_id}).scalar_one())
 
+    def segments(self, segment_ids: Sequence[str]) -> Iterator[Segment]:
+        """The segments of these names, in this order. UserError at one that is absent or damaged."""
+        for segment_id, data in self._segment_column(segment_ids, segments.c.data):
+            yield unpack_segment(data, segment_id)
+
     def segment(self, segment_id: str) -> Segment:
         """The segment of that name. UserError when it is absent or damaged."""
-        return unpack_segment(self._segment_column(segment_id, segments.c.data), segment_id)
+        return next(self.segments([segment_id]))
 
-    def audit_rewards(self, segment_id: str) -> FloatArray:
-        """`[L]` the environment's own reward. For synthetic teachers and reports only."""
-        return np.frombuffer(self._segment_column(segment_id, segments.c.audit_reward), "<f4").astype(np.float32)
+    def audit_rewards(self, segment_ids: Sequence[str]) -> list[FloatArray]:
+        """`[L]` each: the environment's own reward. For synthetic teachers and reports only."""
+        column = self._segment_column(segment_ids, segments.c.audit_reward)
+        return [np.frombuffer(data, "<f4").astype(np.float32) for _, data in column]
 
     def asked_pairs(self, after: int = 0) -> list[Pair]:
         """Every pair asked so far, whether answered or not, by query id; only those of queries after that id."""
@@ -235,38 +245,25 @@ class LabelStore:
         `shown_at` and `answered_at` are the labeler's clock. Conflict, with nothing changed: `unknown_query`,
         `already_answered`, `leased_by_other`, or `uuid_reused` when that uuid belongs to a different answer.
         """
-        if answer not in ANSWERS:
-            raise ValueError(f"an answer is one of {', '.join(ANSWERS)}, not {answer!r}")
+        given = Given(query_id, answer, client_uuid, shown_at, answered_at)
         with self._db.write() as connection:
-            query = connection.execute(selects.QUERY, {"query_id": query_id}).one_or_none()
-            before = connection.execute(selects.ANSWER, {"client_uuid": client_uuid}).one_or_none()
-            if before is not None:
-                if (before.labeler_id, before.query_id, before.answer) != (labeler_id, query_id, answer):
-                    raise Conflict("uuid_reused", f"client_uuid {client_uuid} belongs to a different answer")
-                return _receipt(before, replay=True)
-            if query is None:
-                raise Conflict("unknown_query", f"there is no query {query_id}")
-            if query.status not in ("open", "expired"):
-                raise Conflict("already_answered", f"query {query_id} has been answered already")
-            now = self._now(connection)
-            if query.leased_by not in (None, labeler_id) and query.lease_expires_at > now:
-                raise Conflict("leased_by_other", f"query {query_id} is with another labeler now")
-            row = self._append(
-                connection,
-                client_uuid=client_uuid,
-                query_id=query_id,
-                labeler_id=labeler_id,
-                answer=answer,
-                mu=MU[answer],
-                left_shown=query.left_segment,
-                shown_at=shown_at,
-                answered_at=answered_at,
-                recorded_at=now,
-                supersedes=connection.execute(selects.LAST_ANSWER, {"query_id": query_id}).scalar(),
-            )
-            status = "skipped" if answer == "skip" else "answered"
-            connection.execute(selects.SETTLE, {"settled": query_id, "as": status})
-            return _receipt(row)
+            return self._answer(connection, labeler_id, given)
+
+    def answer_all(self, labeler_id: int, given: Sequence[Given]) -> list[Receipt | Conflict]:
+        """As `answer` for each, in one transaction, which costs hardly more than one of them.
+
+        A Conflict stands where `answer` would have raised it; the others are recorded.
+        """
+        if not given:
+            return []
+        found: list[Receipt | Conflict] = []
+        with self._db.write() as connection:
+            for one in given:
+                try:
+                    found.append(self._answer(connection, labeler_id, one))
+                except Conflict as conflict:
+                    found.append(conflict)
+        return found
 
     def undo(self, labeler_id: int, *, client_uuid: str, lease_s: float = LEASE_S) -> Receipt:
         """Withdraw the labeler's own answer by a new row that supersedes it; the query is theirs again.
@@ -341,12 +338,54 @@ class LabelStore:
     def _now(self, connection: sa.Connection) -> datetime:
         return self._clock() if self._clock else self._db.now(connection)
 
-    def _segment_column(self, segment_id: str, column: sa.Column[bytes]) -> bytes:
-        with self._db.read() as connection:
-            data = connection.execute(selects.SEGMENT[column.name], {"segment_id": segment_id}).scalar()
-        if data is None:
-            raise UserError(f"the label store {self._db} has no segment {segment_id}: is it that of another run?")
-        return bytes(data)
+    def _answer(self, connection: sa.Connection, labeler_id: int, given: Given) -> Receipt:
+        """Record one answer. A Conflict is raised before anything is written."""
+        answer, client_uuid, query_id = given.answer, given.client_uuid, given.query_id
+        if answer not in ANSWERS:
+            raise ValueError(f"an answer is one of {', '.join(ANSWERS)}, not {answer!r}")
+        query = connection.execute(selects.QUERY, {"query_id": query_id}).one_or_none()
+        before = connection.execute(selects.ANSWER, {"client_uuid": client_uuid}).one_or_none()
+        if before is not None:
+            if (before.labeler_id, before.query_id, before.answer) != (labeler_id, query_id, answer):
+                raise Conflict("uuid_reused", f"client_uuid {client_uuid} belongs to a different answer")
+            return _receipt(before, replay=True)
+        if query is None:
+            raise Conflict("unknown_query", f"there is no query {query_id}")
+        if query.status not in ("open", "expired"):
+            raise Conflict("already_answered", f"query {query_id} has been answered already")
+        now = self._now(connection)
+        if query.leased_by not in (None, labeler_id) and query.lease_expires_at > now:
+            raise Conflict("leased_by_other", f"query {query_id} is with another labeler now")
+        row = self._append(
+            connection,
+            client_uuid=client_uuid,
+            query_id=query_id,
+            labeler_id=labeler_id,
+            answer=answer,
+            mu=MU[answer],
+            left_shown=query.left_segment,
+            shown_at=given.shown_at,
+            answered_at=given.answered_at,
+            recorded_at=now,
+            supersedes=connection.execute(selects.LAST_ANSWER, {"query_id": query_id}).scalar(),
+        )
+        status = "skipped" if answer == "skip" else "answered"
+        connection.execute(selects.SETTLE, {"settled": query_id, "as": status})
+        return _receipt(row)
+
+    def _segment_column(self, segment_ids: Sequence[str], column: sa.Column[bytes]) -> Iterator[tuple[str, bytes]]:
+        """One column of these segments, in this order, read some at a time: a run's segments can fill the memory."""
+        for start in range(0, len(segment_ids), SEGMENTS_AT_ONCE):
+            wanted = segment_ids[start : start + SEGMENTS_AT_ONCE]
+            with self._db.read() as connection:
+                rows = connection.execute(selects.SEGMENTS[column.name], {"segment_ids": list(wanted)})
+                found = {id: bytes(data) for id, data in rows}
+            for segment_id in wanted:
+                if segment_id not in found:
+                    raise UserError(
+                        f"the label store {self._db} has no segment {segment_id}: is it that of another run?"
+                    )
+                yield segment_id, found[segment_id]
 
     @staticmethod
     def _held(connection: sa.Connection, labeler_id: int, query_ids: Collection[int]) -> list[int]:

@@ -157,7 +157,7 @@ def _write_lines(path: Path, rows: Iterable[dict[str, Any]]) -> None:
 def _write_segment(folder: Path, store: LabelStore, segment_id: str) -> None:
     segment = store.segment(segment_id)
     place = {name: getattr(segment, name) for name in ("age", "env", "step", "iteration")}
-    arrays = {"frames": segment.frames, "action": segment.action, "audit_reward": store.audit_rewards(segment_id)}
+    arrays = {"frames": segment.frames, "action": segment.action, "audit_reward": store.audit_rewards([segment_id])[0]}
     data = safetensors.numpy.save(arrays, metadata={"segment": json.dumps(place)})
     (folder / f"{segment_id}.safetensors").write_bytes(data)
 

@@ -114,7 +114,7 @@ def judge_answers(judge: Judge, store: LabelStore, rows: Sequence[AnswerRow]) ->
     if not rows:
         return None
     clip_of = {id: clip for row in rows for id, clip in ((row.left_id, row.left_clip), (row.right_id, row.right_clip))}
-    segments = {id: store.segment(id) for id in clip_of}
+    segments = {segment.id: segment for segment in store.segments(list(clip_of))}
     comparisons = [
         Comparison(row.query_id, segments[row.left_id], segments[row.right_id], row.mu)
         for row in rows
@@ -178,8 +178,8 @@ def group_answers(
 
 def _clips(judge: Judge, store: LabelStore, segments: dict[str, Segment], clip_of: dict[str, str]) -> Iterable[Clip]:
     estimates = judge.segment_rewards(list(segments.values()))
-    for segment, estimate in zip(segments.values(), estimates, strict=True):
-        true_reward = store.audit_rewards(segment.id)
+    true_rewards = store.audit_rewards(list(segments))
+    for segment, estimate, true_reward in zip(segments.values(), estimates, true_rewards, strict=True):
         yield Clip(segment.id, clip_of[segment.id], segment.step, estimate.mean, estimate.std, true_reward)
 
 

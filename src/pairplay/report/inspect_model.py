@@ -11,7 +11,7 @@ import torch
 
 from pairplay.config import TrainConfig
 from pairplay.envs.make import make_envs
-from pairplay.reward.fit import split_of
+from pairplay.reward.fit import split_of, splitter_of
 from pairplay.reward.model import RewardEstimate, RewardModel
 from pairplay.run.checkpoint import Checkpoint
 from pairplay.types import BoolArray, Comparison, FloatArray, Pair, Segment
@@ -28,7 +28,7 @@ class Judge:
     def __init__(self, model: RewardModel, pairs: Sequence[Pair]) -> None:
         """`pairs` are all that the run ever asked."""
         self.model = model
-        self.pairs = pairs
+        self.splitter = splitter_of(model.config, model.seed, pairs)
 
     def probabilities(self, comparisons: Sequence[Comparison]) -> FloatArray:
         """`[E, D]` each member's P[left], the labeler's share of random answers included."""
@@ -41,7 +41,7 @@ class Judge:
 
     def held_out(self, comparisons: Sequence[Comparison]) -> BoolArray:
         """`[E, D]` which member never trains on which comparison."""
-        return split_of(self.model, comparisons, self.pairs).held_ED
+        return split_of(self.model, comparisons, self.splitter).held_ED
 
 
 def load_judge(checkpoint: Checkpoint, config: TrainConfig, asked: Sequence[Pair]) -> Judge:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from pairplay.config import RewardModelConfig
 from pairplay.reward.film import Inputs, unique
 from pairplay.reward.losses import preference_loss
 from pairplay.reward.model import RewardModel
-from pairplay.reward.split import Split, split
+from pairplay.reward.split import Split, Splitter
 from pairplay.types import Array, BoolArray, Comparison, IntArray, Pair
 
 # E ensemble members, D comparisons, B comparisons of a mini-batch
@@ -47,14 +48,14 @@ def fit(
     *,
     pairs: int,
     rng: np.random.Generator,
-    asked: Sequence[Pair] | None = None,
+    splitter: Splitter | None = None,
 ) -> FitMetrics:
     """Visit up to `pairs` comparisons in mini-batches, one gradient step each, all members in one pass.
 
-    Only the last `config.buffer` comparisons count. `asked` are all pairs asked about so far, by which segments are
-    split into training and held-out ones; without it, the comparisons themselves. A mini-batch holds each comparison
-    at most once; the held-out figures come from the same passes, so they cost nothing, and both kinds of loss are
-    measured alike: under the parameters of the moment, just before that visit's step.
+    Only the last `config.buffer` comparisons count. `splitter` knows all pairs asked about so far, by which segments
+    are split into training and held-out ones; without it, only the comparisons themselves. A mini-batch holds each
+    comparison at most once; the held-out figures come from the same passes, so they cost nothing, and both kinds of
+    loss are measured alike: under the parameters of the moment, just before that visit's step.
 
     Raises UserError for observations that are not finite, with the parameters untouched, and FloatingPointError before
     a step whose loss is not finite.
@@ -63,7 +64,7 @@ def fit(
     if not comparisons or pairs <= 0:
         return FitMetrics(None, None, None, None, 0, *_l2(model))
     model.check(side for comparison in comparisons for side in (comparison.left, comparison.right))
-    parts = split_of(model, comparisons, asked)
+    parts = split_of(model, comparisons, splitter)
     weight_ED, held_ED = parts.weight_ED, parts.held_ED
     mu_D = np.array([comparison.mu for comparison in comparisons], dtype=np.float32)
     seen_D = np.zeros(len(comparisons), dtype=np.bool_)
@@ -95,17 +96,16 @@ def fit(
     )
 
 
-def split_of(model: RewardModel, comparisons: Sequence[Comparison], asked: Sequence[Pair] | None = None) -> Split:
+def splitter_of(config: RewardModelConfig, seed: int, pairs: Iterable[Pair] = ()) -> Splitter:
+    """What divides the pairs of a run among the members of its reward model."""
+    return Splitter(seed, config.members, held_out=config.held_out, bootstrap=config.bootstrap, pairs=pairs)
+
+
+def split_of(model: RewardModel, comparisons: Sequence[Comparison], splitter: Splitter | None = None) -> Split:
     """Who trains on these comparisons, given all that was ever asked."""
-    pairs = {pair.key: pair for pair in asked or ()}
-    for comparison in comparisons:
-        pairs.setdefault(comparison.key, Pair(comparison.key, comparison.left.id, comparison.right.id))
-    config = model.config
-    whole = split(
-        model.seed, config.members, list(pairs.values()), held_out=config.held_out, bootstrap=config.bootstrap
-    )
-    row = {key: i for i, key in enumerate(pairs)}
-    return whole.take([row[comparison.key] for comparison in comparisons])
+    splitter = splitter or splitter_of(model.config, model.seed)
+    splitter.add(Pair(comparison.key, comparison.left.id, comparison.right.id) for comparison in comparisons)
+    return splitter.split([comparison.key for comparison in comparisons]).take(range(len(comparisons)))
 
 
 def _l2(model: RewardModel) -> tuple[float, float | None]:

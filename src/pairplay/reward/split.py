@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,7 +31,7 @@ class Split:
     """Whether the pair validates the member, which then never trains on either of its segments."""
 
     def take(self, rows: Sequence[int]) -> Split:
-        """The split of the answered pairs. A member that none of them would train trains on all and holds out none.
+        """The split of these rows, the answered ones. A member that none would train trains on all and holds out none.
 
         That happens among the very first answers only; with no training data there is nothing to validate.
         """
@@ -40,8 +40,8 @@ class Split:
         return Split(np.where(idle_E1, 1, weight_ED), held_ED & ~idle_E1)
 
 
-def split(seed: int, members: int, pairs: Sequence[Pair], *, held_out: float, bootstrap: bool) -> Split:
-    """The side of each pair for each member, `[E, D]`: no segment is ever on both sides of a member.
+class Splitter:
+    """The sides of all pairs a run asks about: no segment is ever on both sides of a member.
 
     Pairs are walked by key. One of two unknown segments founds a family; it is held out of a member with probability
     `held_out`, a draw fixed by (seed, member, key). A pair with one known segment gives the other to its family. A
@@ -53,21 +53,52 @@ def split(seed: int, members: int, pairs: Sequence[Pair], *, held_out: float, bo
     Russell 2001); what is not drawn is held out, as in Christiano et al. 2017, §2.2.3. Without, it counts once and
     all members share the first one's draws.
     """
-    order = sorted(range(len(pairs)), key=lambda row: pairs[row].key)
-    founder: dict[str, int] = {}
-    family_D2 = np.zeros((len(pairs), 2), dtype=np.int64)
-    for row in order:
-        pair = pairs[row]
-        left, right = founder.get(pair.left_id), founder.get(pair.right_id)
-        left, right = _first(left, right, row), _first(right, left, row)
-        founder[pair.left_id], founder[pair.right_id] = left, right
-        family_D2[row] = left, right
-    draw_ED2 = _draws(seed, members if bootstrap else 1, np.array([pair.key for pair in pairs], dtype=np.int64))
-    held_ED2 = (draw_ED2[:, :, 0] < held_out)[:, family_D2]
-    times_ED = 1 + np.searchsorted(TRUNCATED, draw_ED2[:, :, 1], side="right") if bootstrap else 1
-    weight_ED = np.where(held_ED2.any(2), 0, times_ED)
-    shape = (members, len(pairs))
-    return Split(np.broadcast_to(weight_ED, shape), np.broadcast_to(held_ED2.all(2), shape))
+
+    def __init__(
+        self, seed: int, members: int, *, held_out: float, bootstrap: bool, pairs: Iterable[Pair] = ()
+    ) -> None:
+        self.seed = seed
+        self.members = members
+        self.held_out = held_out
+        self.bootstrap = bootstrap
+        self._pairs: dict[int, Pair] = {}
+        self._last = 0
+        self._family: dict[int, tuple[int, int]] = {}
+        """By key: the keys of the pairs that founded the families of its left and of its right segment."""
+        self._founder: dict[str, int] = {}
+        self.add(pairs)
+
+    def add(self, pairs: Iterable[Pair]) -> None:
+        """Take more pairs in; those that are known already are passed over.
+
+        Costs nothing for the known ones as long as keys rise, as those of a label store do. One that comes in between
+        has all pairs walked anew: the sides are those of the whole set, however it was added.
+        """
+        new = sorted((pair for pair in pairs if pair.key not in self._pairs), key=lambda pair: pair.key)
+        self._pairs |= {pair.key: pair for pair in new}
+        if new and new[0].key < self._last:
+            self._founder, new = {}, [self._pairs[key] for key in sorted(self._pairs)]
+        for pair in new:
+            left, right = self._founder.get(pair.left_id), self._founder.get(pair.right_id)
+            left, right = _first(left, right, pair.key), _first(right, left, pair.key)
+            self._founder[pair.left_id], self._founder[pair.right_id] = left, right
+            self._family[pair.key] = left, right
+            self._last = pair.key
+
+    def split(self, keys: Sequence[int]) -> Split:
+        """The side of each of these pairs for each member, `[E, D]`. KeyError for one that was never added."""
+        family_D2 = np.array([self._family[key] for key in keys], dtype=np.int64).reshape(-1, 2)
+        members = self.members if self.bootstrap else 1
+        held_ED2 = np.stack(
+            [_draws(self.seed, members, family_D)[:, :, 0] < self.held_out for family_D in family_D2.T], axis=2
+        )
+        times_ED: IntArray = np.ones((members, len(keys)), dtype=np.int64)
+        if self.bootstrap:
+            draw_ED = _draws(self.seed, members, np.array(keys, dtype=np.int64))[:, :, 1]
+            times_ED += np.searchsorted(TRUNCATED, draw_ED, side="right")
+        weight_ED = np.where(held_ED2.any(2), 0, times_ED)
+        shape = (self.members, len(keys))
+        return Split(np.broadcast_to(weight_ED, shape), np.broadcast_to(held_ED2.all(2), shape))
 
 
 def _first(own: int | None, other: int | None, new: int) -> int:
