@@ -45,6 +45,8 @@ class EnvConfig:
     """What the loss of a life, or an end before the time limit, costs to synthetic teachers (only to them)."""
     torque_cost: bool = True
     """MuJoCo: whether the environment's own reward charges for torque and contact (the paper's tasks did not)."""
+    processes: int = 0
+    """MuJoCo: in how many processes the environments are played; 0 for one a core."""
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 
+from pairplay.cores import available_cores
 from pairplay.types import UserError
 
 Precision = Literal["bf16", "fp32"]
@@ -41,7 +41,7 @@ def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
     number_format: Precision = (
         "bf16" if precision == "bf16" or (precision == "auto" and native and is_image) else "fp32"
     )
-    threads = max(1, len(os.sched_getaffinity(0))) if is_image and chosen.type == "cpu" else 1
+    threads = available_cores() if is_image and chosen.type == "cpu" else 1
     torch.set_num_threads(threads)
     return Hardware(chosen, number_format, threads)
 

@@ -263,7 +263,7 @@ def test_what_is_not_finite_is_named_before_anything_learns_from_it(options: dic
     envs = make_envs("Broken-v0", 2, EnvConfig(), seed=0)
     envs.reset()
     envs.step(np.zeros(2, np.int64))
-    with pytest.raises(UserError, match=rf"Broken-v0: environment 0 \(of 0\.\.1\) gave {message} after 2 steps"):
+    with pytest.raises(UserError, match=rf"Broken-v0: environment 0 gave {message} after 2 steps"):
         envs.step(np.zeros(2, np.int64))
 
 

@@ -9,7 +9,6 @@ Like Gymnasium's `ALE/*-v5`, a reset does not press FIRE: launching the ball is 
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -19,6 +18,7 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.vector import AutoresetMode
 
 from pairplay.config import EnvConfig
+from pairplay.cores import available_cores
 from pairplay.envs.base import PicturePainter
 from pairplay.envs.score_masks import rectangles
 from pairplay.seeding import int_seed
@@ -188,7 +188,7 @@ def _vector_env(game: str, num_envs: int, config: EnvConfig, colour: bool) -> At
     return AtariVectorEnv(
         game,
         num_envs,
-        num_threads=min(num_envs, _cores()),
+        num_threads=min(num_envs, available_cores()),
         max_num_frames_per_episode=_NO_LIMIT,
         repeat_action_probability=config.sticky_actions,
         full_action_space=config.full_action_space,
@@ -202,9 +202,3 @@ def _vector_env(game: str, num_envs: int, config: EnvConfig, colour: bool) -> At
         reward_clipping=False,
         use_fire_reset=False,
     )
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -1,6 +1,7 @@
 """Any other Gymnasium environment, played one by one in this process: classic control, MuJoCo, Box2D, your own.
 
-Small simulators spend microseconds a step, so processes would cost more than they bring.
+Small simulators spend microseconds a step, so processes would cost more than they bring; where they spend more,
+`pairplay.envs.parallel` has several groups of these.
 """
 
 from __future__ import annotations
@@ -46,8 +47,12 @@ class Camera(Protocol):
 class ControlEnvs:
     """`Envs` for any Gymnasium environment with plain observations and actions."""
 
-    def __init__(self, registration: Registration, num_envs: int, config: EnvConfig, *, seed: int) -> None:
+    def __init__(
+        self, registration: Registration, num_envs: int, config: EnvConfig, *, seed: int, first: int = 0
+    ) -> None:
+        """`first` is the number of the first of them, where they are some of a larger group."""
         self.num_envs = num_envs
+        self._first = first
         self._limit = max(0, config.max_episode_steps or registration.max_episode_steps or 0)
         check_ends(registration.id, config, self._limit)
         options = simulator_options(registration.id, config)
@@ -61,10 +66,10 @@ class ControlEnvs:
         self._down: BoolArray = np.zeros(num_envs, np.bool_)
         self._past_end: IntArray = np.zeros(num_envs, np.int64)
         self._age: IntArray = np.zeros(num_envs, np.int64)
-        first = self._envs[0]
-        self._seeds: list[int | None] = [int_seed(seed, "environment", env) for env in range(num_envs)]
-        frame_shape, self._dtype, self._frame = _frame_reader(registration.id, first.observation_space, config)
-        num_actions, low, high, self._action = _action_reader(registration.id, first.action_space)
+        one = self._envs[0]
+        self._seeds: list[int | None] = [int_seed(seed, "environment", first + env) for env in range(num_envs)]
+        frame_shape, self._dtype, self._frame = _frame_reader(registration.id, one.observation_space, config)
+        num_actions, low, high, self._action = _action_reader(registration.id, one.action_space)
         self.spec = EnvSpec(
             env_id=registration.id,
             frame_shape=frame_shape,
@@ -72,7 +77,7 @@ class ControlEnvs:
             num_actions=num_actions,
             action_low=low,
             action_high=high,
-            clip_fps=_steps_per_second(first),
+            clip_fps=_steps_per_second(one),
         )
 
     def reset(self) -> Array:
@@ -152,7 +157,7 @@ class ControlEnvs:
         where = f"dimension {dimension} of its observation" if what == "observation" else "its reward"
         value = values[env, dimension]
         raise UserError(
-            f"{self.spec.env_id}: environment {env} (of 0..{self.num_envs - 1}) gave {value} as {where} "
+            f"{self.spec.env_id}: environment {self._first + env} gave {value} as {where} "
             f"after {self._age[env]} steps of its episode. Nothing has learnt from it. Mend the environment, or "
             "register one of your own that clips such values or ends the episode before"
         )

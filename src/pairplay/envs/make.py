@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as Registration
 
 from pairplay.config import EnvConfig
+from pairplay.cores import available_cores
 from pairplay.envs import headless
 from pairplay.envs.base import Envs
 from pairplay.envs.fair import check_ends, simulator_options
@@ -17,6 +19,7 @@ from pairplay.envs.score_masks import rectangles
 from pairplay.types import UserError
 
 _ATARI = "ale_py.env:AtariEnv"
+_MUJOCO = "gymnasium.envs.mujoco"
 
 
 def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
@@ -41,9 +44,32 @@ def _make(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
         simulator_options(env_id, config)
         return AtariEnvs(env_id, registration.kwargs["game"], num_envs, config, seed=seed)
     headless.prepare()
+    processes = _processes(registration, num_envs, config)
+    if processes > 1:
+        from pairplay.envs.parallel import ParallelEnvs
+
+        return ParallelEnvs(registration, num_envs, config, seed=seed, processes=processes)
     from pairplay.envs.control import ControlEnvs
 
     return ControlEnvs(registration, num_envs, config, seed=seed)
+
+
+def _processes(registration: Registration, num_envs: int, config: EnvConfig) -> int:
+    """In how many processes its copies are best played."""
+    wanted = config.processes
+    if wanted < 0:
+        raise UserError(f"--env.processes {wanted}: must be at least 1, or 0 for one a core")
+    if not str(registration.entry_point).startswith(_MUJOCO):
+        if wanted > 1:
+            raise UserError(
+                f"--env.processes {wanted}: {registration.id} is played in one process; only Gymnasium's MuJoCo "
+                "environments are slow enough to gain by several"
+            )
+        return 1
+    # Workers are spoken to through descriptors that they inherit.
+    if os.name != "posix":
+        return 1
+    return min(num_envs, wanted or available_cores())
 
 
 def has_mask(env_id: str) -> bool:
