@@ -26,6 +26,9 @@ class Estimates(NamedTuple):
 Backward = Callable[[Estimates], None]
 """Turns the derivatives of a loss into gradients of the parameters that the estimates came from."""
 
+Draw = Callable[[Tensor, torch.Generator], tuple[Tensor, Tensor]]
+"""From a policy's outputs `[B, A]` to actions and their log probabilities."""
+
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -74,6 +77,15 @@ def draw_categorical(logits_BA: Tensor, generator: torch.Generator) -> tuple[Ten
 
 def draw_normal(mean_BA: Tensor, log_std_A: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Actions `[B, A]` and their log probabilities `[B]`."""
-    z_BA = torch.randn(mean_BA.shape, generator=generator, device=mean_BA.device)
-    log_prob_B = z_BA.square().sum(1).mul_(-0.5).sub_((log_std_A + _HALF_LOG_2PI).sum())
-    return torch.addcmul(mean_BA, z_BA, log_std_A.exp()), log_prob_B
+    return normal_draws(log_std_A)(mean_BA, generator)
+
+
+def normal_draws(log_std_A: Tensor) -> Draw:
+    """`draw_normal` of one spread: what it takes of that is taken once."""
+    std_A, scale = log_std_A.exp(), (log_std_A + _HALF_LOG_2PI).sum()
+
+    def draw(mean_BA: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        z_BA = torch.randn(mean_BA.shape, generator=generator, device=mean_BA.device)
+        return torch.addcmul(mean_BA, z_BA, std_A), z_BA.square().sum(1).mul_(-0.5).sub_(scale)
+
+    return draw

@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
-from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, draw_normal, normal
+from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, normal, normal_draws
 from pairplay.policy.twins import Twins
 from pairplay.types import EnvSpec, UserError
 
@@ -51,7 +51,12 @@ class RunningNorm(nn.Module):
         self.count.fill_(total)
 
     def forward(self, data: Tensor) -> Tensor:
-        return ((data - self.mean) / (self.var + 1e-8).sqrt()).clamp(-10.0, 10.0)
+        return self.fixed()(data)
+
+    def fixed(self) -> Callable[[Tensor], Tensor]:
+        """The same by the statistics of now."""
+        mean, std = self.mean.clone(), (self.var + 1e-8).sqrt()
+        return lambda data: ((data - mean) / std).clamp_(-10.0, 10.0)
 
 
 class PixelConv(nn.Conv2d):
@@ -179,15 +184,27 @@ class Policy(nn.Module):
             logits, value = self.actor(features), self.critic(features)
         return logits.float(), value.float().squeeze(1)
 
-    @torch.no_grad()
-    def act(self, obs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw actions `[B]` or `[B, A]`, with their log probabilities `[B]` and the values `[B]`."""
-        logits, value = self(obs)
-        if self.discrete:
-            action, log_prob = draw_categorical(logits, generator)
-        else:
-            action, log_prob = draw_normal(logits, self.log_std, generator)
-        return action, log_prob, value
+    def acting(self, generator: torch.Generator) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
+        """Draws actions `[B]` or `[B, A]`, with their log probabilities `[B]` and the values `[B]`.
+
+        Good until the parameters change: what every step of a rollout has in common is made here.
+        """
+        draw = draw_categorical if self.discrete else normal_draws(self.log_std.detach())
+        outputs: Callable[[Tensor], tuple[Tensor, Tensor]] = self
+        if self.twins is not None:
+            assert isinstance(self.torso, RunningNorm)
+            twins, normalise = self.twins, self.torso.fixed()
+
+            # Four networks' worth of modules around eight rows of numbers would cost more than the numbers.
+            def outputs(obs: Tensor) -> tuple[Tensor, Tensor]:
+                return twins(normalise(obs.flatten(1)))
+
+        def act(obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            with torch.no_grad():
+                logits, value = outputs(obs)
+                return *draw(logits, generator), value
+
+        return act
 
     @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:

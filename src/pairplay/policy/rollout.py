@@ -121,15 +121,14 @@ def _value(policy: Policy, frames: Array, age: IntArray) -> Array:
 
 
 class PolicyActor:
-    """The learnt policy, drawing with its own generator."""
+    """The policy as it is now, drawing with its own generator."""
 
     def __init__(self, policy: Policy, generator: torch.Generator) -> None:
-        self.policy = policy
-        self.generator = generator
+        self.act = policy.acting(generator)
         self.device = next(policy.parameters()).device
 
     def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return self.policy.act(obs.to(self.device, non_blocking=True), self.generator)
+        return self.act(obs.to(self.device, non_blocking=True))
 
 
 class Explorer:
