@@ -58,6 +58,7 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
     """Train `run` from wherever it stands until its budget is spent or the user stops it. Returns the exit code."""
     console = Console(highlight=False, soft_wrap=True)
     with trainer_lock(run), _label_server(config, run, port, console, open_page=open_page) as server:
+        from pairplay.envs.make import count_processes
         from pairplay.hardware import choose_hardware
         from pairplay.profiling import Profiler
         from pairplay.trainer import Trainer
@@ -68,7 +69,9 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
             for name, reason in trainer.rejected:
                 console.print(f"Checkpoint {name} is damaged ({reason}): using an older one", style="yellow")
             came_from = f", resumed at step {trainer.step:,}" if trainer.step else ""
-            console.print(f"{config.env_id} on {hardware}, {config.num_envs} environments{came_from}. Run: {run.path}")
+            processes = count_processes(config.env_id, config.num_envs, config.env)
+            envs = f"{config.num_envs} environments{f' in {processes} processes' if processes > 1 else ''}"
+            console.print(f"{config.env_id} on {hardware}, {envs}{came_from}. Run: {run.path}")
             profiler = Profiler(trainer.stopwatch, run.trace_json) if profile else None
             with _Watch(config, run, server, console, profiler) as watch, _stop_on_ctrl_c(trainer, console):
                 trainer.train(watch)

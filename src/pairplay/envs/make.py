@@ -44,7 +44,7 @@ def _make(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
         simulator_options(env_id, config)
         return AtariEnvs(env_id, registration.kwargs["game"], num_envs, config, seed=seed)
     headless.prepare()
-    processes = _processes(registration, num_envs, config)
+    processes = count_processes(env_id, num_envs, config)
     if processes > 1:
         from pairplay.envs.parallel import ParallelEnvs
 
@@ -54,9 +54,9 @@ def _make(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
     return ControlEnvs(registration, num_envs, config, seed=seed)
 
 
-def _processes(registration: Registration, num_envs: int, config: EnvConfig) -> int:
-    """In how many processes its copies are best played."""
-    wanted = config.processes
+def count_processes(env_id: str, num_envs: int, config: EnvConfig) -> int:
+    """In how many processes `num_envs` copies are played. UserError where so many were asked for in vain."""
+    registration, wanted = find_registration(env_id), config.processes
     if wanted < 0:
         raise UserError(f"--env.processes {wanted}: must be at least 1, or 0 for one a core")
     if not str(registration.entry_point).startswith(_MUJOCO):

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from pairplay.labels import selects
 from pairplay.labels.database import Database
+from pairplay.labels.recording import append, receipt, record
 from pairplay.labels.records import (
     LABELER_KINDS,
     AnswerRow,
@@ -34,7 +35,7 @@ from pairplay.labels.records import (
 )
 from pairplay.labels.schema import labelers, progress, queries, segments
 from pairplay.packing import pack_segment, unpack_segment
-from pairplay.types import ANSWERS, MU, Answer, FloatArray, Footage, Pair, Preference, Query, Segment, UserError
+from pairplay.types import Answer, FloatArray, Footage, Pair, Preference, Query, Segment, UserError
 
 __all__ = [
     "AnswerRow",
@@ -247,7 +248,7 @@ class LabelStore:
         """
         given = Given(query_id, answer, client_uuid, shown_at, answered_at)
         with self._db.write() as connection:
-            return self._answer(connection, labeler_id, given)
+            return record(connection, labeler_id, given, self._now)
 
     def answer_all(self, labeler_id: int, given: Sequence[Given]) -> list[Receipt | Conflict]:
         """As `answer` for each, in one transaction, which costs hardly more than one of them.
@@ -260,7 +261,7 @@ class LabelStore:
         with self._db.write() as connection:
             for one in given:
                 try:
-                    found.append(self._answer(connection, labeler_id, one))
+                    found.append(record(connection, labeler_id, one, self._now))
                 except Conflict as conflict:
                     found.append(conflict)
         return found
@@ -281,7 +282,7 @@ class LabelStore:
             before = connection.execute(selects.SUCCESSOR, {"answer_id": undone.id}).one_or_none()
             if before is None:
                 now = self._now(connection)
-                row = self._append(
+                row = append(
                     connection,
                     client_uuid=str(uuid4()),
                     query_id=undone.query_id,
@@ -295,7 +296,7 @@ class LabelStore:
                 self._hold(connection, [undone.query_id], labeler_id, now, lease_s)
             held = self._held(connection, labeler_id, [undone.query_id])
             query = next(iter(self._leased(connection, held)), None)
-            return _receipt(row if before is None else before, replay=before is not None, query=query)
+            return receipt(row if before is None else before, replay=before is not None, query=query)
 
     def recent(self, labeler_id: int, limit: int = 5) -> list[RecentAnswer]:
         """The labeler's own answers that count, newest first."""
@@ -338,41 +339,6 @@ class LabelStore:
     def _now(self, connection: sa.Connection) -> datetime:
         return self._clock() if self._clock else self._db.now(connection)
 
-    def _answer(self, connection: sa.Connection, labeler_id: int, given: Given) -> Receipt:
-        """Record one answer. A Conflict is raised before anything is written."""
-        answer, client_uuid, query_id = given.answer, given.client_uuid, given.query_id
-        if answer not in ANSWERS:
-            raise ValueError(f"an answer is one of {', '.join(ANSWERS)}, not {answer!r}")
-        query = connection.execute(selects.QUERY, {"query_id": query_id}).one_or_none()
-        before = connection.execute(selects.ANSWER, {"client_uuid": client_uuid}).one_or_none()
-        if before is not None:
-            if (before.labeler_id, before.query_id, before.answer) != (labeler_id, query_id, answer):
-                raise Conflict("uuid_reused", f"client_uuid {client_uuid} belongs to a different answer")
-            return _receipt(before, replay=True)
-        if query is None:
-            raise Conflict("unknown_query", f"there is no query {query_id}")
-        if query.status not in ("open", "expired"):
-            raise Conflict("already_answered", f"query {query_id} has been answered already")
-        now = self._now(connection)
-        if query.leased_by not in (None, labeler_id) and query.lease_expires_at > now:
-            raise Conflict("leased_by_other", f"query {query_id} is with another labeler now")
-        row = self._append(
-            connection,
-            client_uuid=client_uuid,
-            query_id=query_id,
-            labeler_id=labeler_id,
-            answer=answer,
-            mu=MU[answer],
-            left_shown=query.left_segment,
-            shown_at=given.shown_at,
-            answered_at=given.answered_at,
-            recorded_at=now,
-            supersedes=connection.execute(selects.LAST_ANSWER, {"query_id": query_id}).scalar(),
-        )
-        status = "skipped" if answer == "skip" else "answered"
-        connection.execute(selects.SETTLE, {"settled": query_id, "as": status})
-        return _receipt(row)
-
     def _segment_column(self, segment_ids: Sequence[str], column: sa.Column[bytes]) -> Iterator[tuple[str, bytes]]:
         """One column of these segments, in this order, read some at a time: a run's segments can fill the memory."""
         for start in range(0, len(segment_ids), SEGMENTS_AT_ONCE):
@@ -410,10 +376,6 @@ class LabelStore:
         found = {row["id"]: LeasedQuery(**row) for row in rows}
         return [found[query_id] for query_id in ids]
 
-    @staticmethod
-    def _append(connection: sa.Connection, **row: Any) -> sa.Row[Any]:
-        return connection.execute(selects.APPEND, row).one()
-
 
 def _segment_row(footage: Footage, clip: str) -> dict[str, Any]:
     segment, reward = footage.segment, footage.env_reward
@@ -426,7 +388,3 @@ def _segment_row(footage: Footage, clip: str) -> dict[str, Any]:
         "length": len(segment),
         "audit_reward": reward.astype("<f4").tobytes(),
     }
-
-
-def _receipt(row: sa.Row[Any], *, replay: bool = False, query: LeasedQuery | None = None) -> Receipt:
-    return Receipt(row.id, row.query_id, row.answer, row.client_uuid, row.recorded_at, replay, query)
