@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pairplay.config import PPOConfig
 from pairplay.policy.adam import part
 from pairplay.policy.distributions import Estimates, categorical, normal
-from pairplay.policy.networks import Policy
+from pairplay.policy.networks import Policy, RunningNorm
 from pairplay.types import EnvSpec
 
 DISCRETE = EnvSpec("Any-v0", (5,), 2, 4, (), (), 10.0)
@@ -46,6 +46,19 @@ def test_they_say_what_the_modules_say(spec: EnvSpec) -> None:
     torch.testing.assert_close(value, policy.critic(features).squeeze(1).detach(), rtol=0, atol=1e-5)
     for said, expected in zip(policy.evaluate(obs, action)[0], by_modules(policy, obs, action), strict=True):
         torch.testing.assert_close(said, expected.detach(), rtol=0, atol=1e-5)
+
+
+@SPECS
+def test_what_acts_says_of_its_actions_what_is_said_of_them_later(spec: EnvSpec) -> None:
+    """PPO's ratio begins at 1: what is remembered of an action must be what the update says of it."""
+    policy, (obs, _) = make_policy(spec), make_batch(spec)
+    assert isinstance(policy.torso, RunningNorm)
+    policy.torso.update(3.0 + 2.0 * torch.randn(100, 10))
+    action, log_prob, value = policy.acting(torch.Generator().manual_seed(0))(obs)
+    later = policy.evaluate(obs, action)[0]
+    torch.testing.assert_close(log_prob, later.log_prob, rtol=0, atol=1e-5)
+    torch.testing.assert_close(value, later.value, rtol=0, atol=1e-5)
+    assert not any(tensor.requires_grad for tensor in (action, log_prob, value))
 
 
 @SPECS
