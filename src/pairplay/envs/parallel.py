@@ -82,7 +82,6 @@ class ParallelEnvs:
     ) -> None:
         firsts = [num_envs * part // processes for part in range(processes + 1)]
         memory = _memory()
-        self._workers: list[_Worker] = []
         try:
             # They import their libraries while this process makes its own environments.
             self._workers = [_Worker(memory) for _ in range(processes - 1)]
@@ -94,9 +93,6 @@ class ParallelEnvs:
             job = {"env_id": registration.id, "num_envs": num_envs, "config": asdict(config), "seed": seed}
             for worker, first, end in zip(self._workers, firsts[1:], firsts[2:], strict=False):
                 worker.ask(json.dumps(job | {"first": first, "count": end - first}).encode())
-        except BaseException:
-            self.close()
-            raise
         finally:
             os.close(memory)
 
@@ -130,8 +126,7 @@ class ParallelEnvs:
         return self._own.painter()
 
     def close(self) -> None:
-        if hasattr(self, "_own"):
-            self._own.close()
+        self._own.close()
         for worker in self._workers:
             worker.close()
         self._workers = []
