@@ -25,7 +25,7 @@ from harness import say
 from pairplay.config import TrainConfig
 from pairplay.hardware import choose_hardware
 from pairplay.labels.store import LabelStore
-from pairplay.reward.fit import fit, split_of
+from pairplay.reward.fit import fit, split_of, splitter_of
 from pairplay.reward.model import RewardModel
 from pairplay.run.config_file import read_config
 from pairplay.run.layout import RunDir
@@ -62,7 +62,8 @@ def answers(run: RunDir) -> tuple[list[Comparison], list[Pair]]:
     """The answers that train, and every pair asked about."""
     with LabelStore.open(run.labels_db) as store:
         given = [preference for preference in store.preferences() if preference.mu is not None]
-        segments = {id: store.segment(id) for p in given for id in (p.left_id, p.right_id)}
+        names = dict.fromkeys(id for p in given for id in (p.left_id, p.right_id))
+        segments = {segment.id: segment for segment in store.segments(list(names))}
         found = [Comparison(p.query_id, segments[p.left_id], segments[p.right_id], float(p.mu or 0.0)) for p in given]
         return found, store.asked_pairs()
 
@@ -78,10 +79,11 @@ def judge(config: TrainConfig, comparisons: list[Comparison], asked: list[Pair],
     hardware = choose_hardware("cpu", "auto", is_image=True)
     spec = spec_of(config, comparisons, actions=18)
     model = RewardModel(spec, config.reward_model, seed=seed, device=torch.device("cpu"), precision=hardware.precision)
+    splitter = splitter_of(model.config, model.seed, asked)
     began = time.process_time()
-    fit(model, comparisons, pairs=visits, rng=rng(seed, "fit"), asked=asked)
+    fit(model, comparisons, pairs=visits, rng=rng(seed, "fit"), splitter=splitter)
     spent = time.process_time() - began
-    split = split_of(model, comparisons, asked)
+    split = split_of(model, comparisons, splitter)
     mu_D = np.array([comparison.mu for comparison in comparisons])
     left_ED = np.clip(model.probabilities(comparisons), 1e-6, 1 - 1e-6)
     loss_ED = -(mu_D * np.log(left_ED) + (1 - mu_D) * np.log(1 - left_ED))
