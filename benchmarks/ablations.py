@@ -37,7 +37,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "no-held-out": ("--reward-model.held-out", "0", "--reward-model.no-adaptive-l2"),
     "fixed-l2": ("--reward-model.no-adaptive-l2",),
     "no-error-rate": ("--reward-model.error-rate", "0"),
-    "no-normalise": ("--reward-model.no-normalise",),
+    "normalise": ("--reward-model.normalise",),
     "no-carry-value": ("--reward-model.no-carry-value",),
     "no-action": ("--reward-model.no-see-action",),
     "shaping": ("--reward-model.shaping", "1"),

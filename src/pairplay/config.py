@@ -282,11 +282,13 @@ _MUJOCO = replace(
     _CONTROL,
     env=EnvConfig(ends="continue", torque_cost=False),
     ppo=replace(_CONTROL.ppo, minibatch_size=256, learning_rate=1e-3),
+    # What a state is paid stays with the answers, not with what the policy does of late (docs/decisions/023).
+    reward_model=replace(_CONTROL.reward_model, normalise=False),
     queries=QueryConfig(windows=64, pool=512),
 )
 
 # What lies there for good is looked at for a second, and then stood up again (docs/decisions/016).
-_PENDULUM = replace(_MUJOCO, env=replace(_MUJOCO.env, play_on_steps=25))
+_PENDULUM = replace(_MUJOCO, env=replace(_MUJOCO.env, play_on_steps=25), reward_model=_CONTROL.reward_model)
 
 # 30,208 agent steps, 290 answers: the budget of a coffee break. 16 iterations of 32 x 59 steps; why so many short
 # episodes, and why the reward is shaped, stands in docs/decisions/006 and 008.

@@ -29,7 +29,8 @@ class Oversight:
         self.watch = Watch(
             PredictionLog(run.predictions_jsonl),
             held_out=lambda comparisons: split_of(model, comparisons, splitter).held_ED,
-            target_std=config.reward_model.target_std,
+            # Where nothing scales it, a reward is in the unit of the answers' log odds.
+            target_std=config.reward_model.target_std if config.reward_model.normalise else 1.0,
             piece=piece,
             stride=config.reward_model.fit_stride,
         )
