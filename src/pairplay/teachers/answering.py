@@ -57,9 +57,9 @@ def answer_pending(
                     answered += _save(store, labeler_id, given)
                     saved_at = time.monotonic()
         finally:
-            answered += _save(store, labeler_id, given)
             if open_ids:
                 store.release(labeler_id, open_ids)
+            answered += _save(store, labeler_id, given)
     return answered
 
 
