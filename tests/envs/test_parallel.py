@@ -25,7 +25,7 @@ from pairplay.envs.make import make_envs
 from pairplay.envs.parallel import ParallelEnvs, _memory, _Worker
 from pairplay.types import UserError
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="workers inherit descriptors")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere one process plays them all")
 
 
 CONFIG = EnvConfig(max_episode_steps=7)
