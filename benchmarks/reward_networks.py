@@ -5,12 +5,13 @@
 
 Fits each network anew to the answers that these runs hold, and asks about those each member never trained on. Nothing
 plays, so networks are compared on the same clips. Three seeds a run, some minutes each; writes
-`benchmarks/reward_networks_<hardware>_<date>.md`. Also: --visits, --seeds.
+`benchmarks/reward_networks_<hardware>_<date>.md`. Also: --only small, --visits, --seeds.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -102,8 +103,17 @@ def main() -> int:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="runs of an Atari game, with their answers")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], metavar="S")
     parser.add_argument("--visits", type=int, default=4000, metavar="N", help="comparisons visited in each fit")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        default=list(NETWORKS),
+        choices=NETWORKS,
+        metavar="NETWORK",
+        help=f"the paper's, and of: {'; '.join(NETWORKS)}",
+    )
     options = parser.parse_args()
-    outcomes: dict[str, list[Outcome]] = {name: [] for name in NETWORKS}
+    networks = {name: change for name, change in NETWORKS.items() if name in ("paper", *options.only)}
+    outcomes: dict[str, list[Outcome]] = {name: [] for name in networks}
     total = 0
     for path in options.runs:
         run = RunDir.open(path)
@@ -111,7 +121,7 @@ def main() -> int:
         comparisons, asked = answers(run)
         total += len(comparisons)
         for seed in options.seeds:
-            for name, change in NETWORKS.items():
+            for name, change in networks.items():
                 changed = replace(config, reward_model=replace(config.reward_model, **change))  # type: ignore[arg-type]
                 outcome = judge(changed, comparisons, asked, options.visits, seed)
                 outcomes[name].append(outcome)
@@ -153,8 +163,8 @@ def write(outcomes: dict[str, list[Outcome]], *, runs: int, answers: int, option
         "too narrow for other answers.",
         pages.table(head, lines),
         f"{hardware['cpu']}, {hardware['cores']} cores; commit {rows.commit()}.",
-        "```\npython benchmarks/reward_networks.py "
-        f"RUN … --visits {options.visits} --seeds {' '.join(map(str, options.seeds))}\n```",
+        f"```\npython benchmarks/reward_networks.py RUN … --only {shlex.join(options.only)} "
+        f"--visits {options.visits} --seeds {' '.join(map(str, options.seeds))}\n```",
     ]
     path = rows.ROOT / "benchmarks" / f"{NAME}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
     path.write_text("\n\n".join(parts) + "\n")
