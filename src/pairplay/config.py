@@ -107,8 +107,8 @@ class RewardModelConfig:
     """Give each member its own bootstrap draw of the comparisons; otherwise all train on the same ones."""
     held_out: float = 0.368
     """Share of the comparisons held out of each member for validation (paper: 1/e); 0 trains on all."""
-    network: Literal["paper", "nature", "small"] = "paper"
-    """Pictures: the paper's four small convolutions, the three of Mnih et al. 2015, or the two of Mnih et al. 2013."""
+    network: Literal["paper", "nature", "small"] = "small"
+    """Pictures: the two convolutions of Mnih et al. 2013, the three of Mnih et al. 2015, or the paper's four."""
     batch_norm: bool = False
     """Pictures: batch normalisation after each convolution, with running statistics when predicting."""
     dropout: float = 0.0
