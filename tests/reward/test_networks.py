@@ -104,7 +104,7 @@ def test_pixels_are_scaled_to_one() -> None:
 
 def test_frames_too_small_for_the_convolutions() -> None:
     with pytest.raises(UserError, match="too small"):
-        make_network(replace(IMAGE, frame_shape=(40, 40)), CONFIG, seed=0)
+        make_network(replace(IMAGE, frame_shape=(40, 40)), replace(CONFIG, network="paper"), seed=0)
 
 
 # -- the options -----------------------------------------------------------------------------------------------------
@@ -112,7 +112,9 @@ def test_frames_too_small_for_the_convolutions() -> None:
 NORMED = replace(CONFIG, batch_norm=True)
 
 
-@pytest.mark.parametrize("change", [{"network": "nature"}, {"batch_norm": True}, {"network": "nature", "members": 2}])
+@pytest.mark.parametrize(
+    "change", [{"network": "paper"}, {"network": "nature"}, {"batch_norm": True}, {"network": "nature", "members": 2}]
+)
 def test_every_kind_of_network_is_separate_networks(change: dict[str, Any]) -> None:
     """One member's pictures, norms and weights reach no other member, in training neither."""
     config, (obs, action) = replace(CONFIG, **change), draw_input(IMAGE)

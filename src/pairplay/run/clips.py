@@ -25,7 +25,8 @@ SMALL_SIDE = 256
 H.264 as browsers play it keeps one colour for each 2 x 2 pixels; doubling gives each pixel of the game its own.
 """
 # One thread: clips are encoded beside training, and a second thread would only take its time. Doubled pictures cost
-# little more at the slower preset and are half as large; of others both give the same quality and size, at 2/3 the work.
+# little more at the slower preset and are half as large; of others both give the same quality and size, one for 2/3 of
+# the work.
 _DOUBLED = {"preset": "veryfast", "crf": "20", "threads": "1"}
 _OPTIONS = {"preset": "superfast", "crf": "23", "threads": "1"}
 
