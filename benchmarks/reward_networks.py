@@ -35,10 +35,10 @@ from pairplay.types import Comparison, EnvSpec, Pair
 
 NAME = "reward_networks"
 NETWORKS: dict[str, dict[str, object]] = {
-    "paper": {},
-    "paper, batch norm": {"batch_norm": True},
-    "paper, dropout 0.5": {"dropout": 0.5},
-    "paper, batch norm and dropout 0.5": {"batch_norm": True, "dropout": 0.5},
+    "paper": {"network": "paper"},
+    "paper, batch norm": {"network": "paper", "batch_norm": True},
+    "paper, dropout 0.5": {"network": "paper", "dropout": 0.5},
+    "paper, batch norm and dropout 0.5": {"network": "paper", "batch_norm": True, "dropout": 0.5},
     "nature": {"network": "nature"},
     "nature, batch norm": {"network": "nature", "batch_norm": True},
     "small": {"network": "small"},

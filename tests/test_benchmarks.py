@@ -294,3 +294,14 @@ def test_a_page_is_written_from_rows_alone(script: str, tmp_path: Path, monkeypa
     assert "abacus" in text
     assert path.with_suffix(".png").stat().st_size > 5000
     assert module.report(found, jobs).read_text() == text
+
+
+# The networks of the reward
+
+
+def test_every_reward_network_is_the_one_it_is_called() -> None:
+    """Whatever the run that is asked about, and whatever the default, has."""
+    networks = load("reward_networks").NETWORKS
+    assert {name: change["network"] for name, change in networks.items()} == {
+        name: name.partition(",")[0] for name in networks
+    }

@@ -75,7 +75,7 @@ class MujocoPainter:
         self._model = copy.copy(model)
         quality = self._model.vis.quality
         quality.offsamples = 0
-        # Round bodies of fewer faces: a third of the work, and no difference to see at this size.
+        # Round bodies of fewer faces: up to two fifths less work, and no difference to see at this size.
         quality.numslices, quality.numstacks = 12, 8
         self._data = mujoco.MjData(self._model)
         self._view = view
