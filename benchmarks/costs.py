@@ -4,8 +4,8 @@
 
 Three runs: Enduro, to weigh what an answered pair leaves on disk and in memory; HalfCheetah, as its answers grow from
 some to 5,000; and CartPole in 5,000 very small iterations, as many as ten million steps of the others have. And once
-from `pairplay train` to the first clip that the label server hands out. Some eight minutes; writes
-`benchmarks/costs_<hardware>_<date>.md`. Also: --only growth.
+from `pairplay train` to the first clip that the label server hands out. Times are measured three times. Some twenty
+minutes; writes `benchmarks/costs_<hardware>_<date>.md`. Also: --only growth.
 """
 
 from __future__ import annotations
@@ -45,8 +45,11 @@ MEGABYTE = 2**20
 SEED_PROJECT_MB = 1.54
 """What glucard's program keeps of an answered pair (2024, its own format), in memory."""
 
-Figures = dict[str, str]
-"""What was measured, in the words of the page."""
+REPEATS = 3
+"""Runs of what is measured in time: one run of growth was seen at 0.98 and another at 1.17, of the same code."""
+
+Figures = dict[str, tuple[float, str]]
+"""What was measured: a number, and its words on the page with `{}` in the number's place."""
 
 
 def train(name: str, config: TrainConfig, watch: Callable[[Trainer, Snapshot], None]) -> tuple[Trainer, RunDir]:
@@ -80,8 +83,11 @@ def an_answer() -> Figures:
     trainer.close()
     disk, memory = ((size / answers / MEGABYTE) for size in (database + clips, held - before))
     return {
-        "answered pair of Enduro, on disk": f"{disk:.3f} MB ({answers} answers; clips {clips / answers / 1024:.0f} KB)",
-        "answered pair of Enduro, in memory": f"{memory:.3f} MB",
+        "answered pair of Enduro, on disk": (
+            disk,
+            f"{{:.3f}} MB ({answers} answers; clips {clips / answers / 1024:.0f} KB)",
+        ),
+        "answered pair of Enduro, in memory": (memory, "{:.3f} MB"),
     }
 
 
@@ -130,10 +136,12 @@ def _growth(name: str, config: TrainConfig, what: str, how_far: Callable[[Snapsh
     memory = [float(np.median([size for *_, size in part])) for part in (early, late)]
     return {
         f"an iteration at {late[-1][0]:,} {what}, against {early[0][0]:,}": (
-            f"{cost[1] / cost[0]:.2f}× the computing, relative to stepping the environments"
+            cost[1] / cost[0],
+            "{:.2f}× the computing, relative to stepping the environments",
         ),
         f"memory at {late[-1][0]:,} {what}, against {early[0][0]:,}": (
-            f"{memory[1] / memory[0]:.2f}× ({memory[0]:.0f} to {memory[1]:.0f} MB)"
+            memory[1] / memory[0],
+            f"{{:.2f}}× ({memory[0]:.0f} to {memory[1]:.0f} MB)",
         ),
     }
 
@@ -161,7 +169,7 @@ def start() -> Figures:
     finally:
         process.terminate()
         process.wait()
-    return {"from `pairplay train` to the first clip": f"{spent:.1f} s (clip of {size / 1024:.0f} KB)"}
+    return {"from `pairplay train` to the first clip": (spent, f"{{:.1f}} s (clip of {size / 1024:.0f} KB)")}
 
 
 def _first_clip(run: Path) -> int | None:
@@ -202,23 +210,41 @@ def main() -> int:
     if options.measure:
         sys.stdout.write(json.dumps(MEASURES[options.measure]()))
         return 0
-    found: Figures = {}
+    found: dict[str, str] = {}
     for name in MEASURES:
         if options.only in name:
             say(f"measuring: {name}")
-            # Each in a process of its own, or one would weigh what another has left.
-            done = subprocess.run([sys.executable, __file__, "--measure", name], stdout=subprocess.PIPE, check=True)
-            found |= json.loads(done.stdout)
+            found |= together([measure(name) for _ in range(1 if name == "answers" else REPEATS)])
     for what, figure in found.items():
         say(f"{what}: {figure}")
     say(f"Wrote {write(found).relative_to(ROOT)}")
     return 0
 
 
-def write(found: Figures) -> Path:
+def measure(name: str) -> Figures:
+    """In a process of its own, or one would weigh what another has left."""
+    done = subprocess.run([sys.executable, __file__, "--measure", name], stdout=subprocess.PIPE, check=True)
+    figures: Figures = json.loads(done.stdout)
+    return figures
+
+
+def together(repeats: Sequence[Figures]) -> dict[str, str]:
+    """Each figure in words: the middle one of its repeats, and all of them."""
+    found = {}
+    for what in repeats[0]:
+        measured = sorted((figures[what] for figures in repeats), key=lambda figure: figure[0])
+        value, words = measured[len(measured) // 2]
+        found[what] = words.format(value)
+        if len(measured) > 1:
+            number = words[words.index("{") : words.index("}") + 1]
+            found[what] += f"; {len(measured)} runs: {', '.join(number.format(one) for one, _ in measured)}"
+    return found
+
+
+def write(found: dict[str, str]) -> Path:
     """The page."""
     hardware = rows.hardware(torch.get_num_threads())
-    lines: Sequence[Sequence[str]] = [(what, figure) for what, figure in found.items()]
+    lines: Sequence[Sequence[str]] = list(found.items())
     parts = [
         "# What answers and steps cost",
         pages.table(("what", "measured"), lines),

@@ -305,3 +305,13 @@ def test_every_reward_network_is_the_one_it_is_called() -> None:
     assert {name: change["network"] for name, change in networks.items()} == {
         name: name.partition(",")[0] for name in networks
     }
+
+
+# What answers and steps cost
+
+
+def test_repeated_figures_show_the_middle_one_and_all() -> None:
+    together = load("costs").together
+    runs = [{"growth": (value, f"{{:.2f}}× (of {value})")} for value in (1.25, 1.0, 1.125)]
+    assert together(runs) == {"growth": "1.12× (of 1.125); 3 runs: 1.00, 1.12, 1.25"}
+    assert together(runs[:1]) == {"growth": "1.25× (of 1.25)"}
