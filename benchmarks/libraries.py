@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,11 +21,19 @@ def needs_of(library: str) -> Path:
 
 
 def install(library: str) -> None:
-    """Make its virtual environment, unless it is there with what the list says today."""
+    """Make its virtual environment, unless it is there with what the list says today.
+
+    The list is whole, so nothing is looked for beside it. `peers/<library>-build.txt`, where there is one, says what
+    its packages are built with.
+    """
     python, needs = ROOT / python_of(library), ROOT / needs_of(library)
     installed = python.parent.parent / needs.name
     if installed.exists() and installed.read_text() == needs.read_text():
         return
+    environment, builders = dict(os.environ), needs.with_name(f"{library}-build.txt")
+    if builders.exists():
+        environment["PIP_CONSTRAINT"] = str(builders)
     subprocess.run([sys.executable, "-m", "venv", str(python.parent.parent)], check=True)
-    subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(needs)], check=True)
+    words = [str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--requirement", str(needs)]
+    subprocess.run(words, check=True, env=environment)
     installed.write_text(needs.read_text())

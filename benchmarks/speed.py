@@ -40,7 +40,7 @@ from pairplay.types import Comparison, EnvSpec, Segment
 NAME = "speed"
 RUNS = ROOT / "runs" / NAME
 ENDURO, CHEETAH = "ALE/Enduro-v5", "HalfCheetah-v5"
-PEERS = {"sb3": "sb3_run", "torchrl": "torchrl_run", "imitation": "imitation_speed"}
+PEERS = {"sb3": "sb3_run", "torchrl": "torchrl_run", "cleanrl": "cleanrl_run", "imitation": "imitation_speed"}
 """Each library's program in peers/."""
 FIT_PAIRS, FIT_STEPS, FIT_ROUNDS = 8, 25, 1_000_000
 
@@ -75,6 +75,7 @@ CLAIMS = (
     ),
     Claim("the same", "preferences-enduro", "true-reward-enduro", "our own `--reward env`", 0.9),
     Claim("Enduro from the true reward", "true-reward-enduro", "torchrl-enduro", "TorchRL's PPO parts", 1.7),
+    Claim("the same", "true-reward-enduro", "cleanrl-enduro", "CleanRL's PPO for Atari, as on PyPI", 3.0),
     Claim("fitting the reward to Enduro's clips", "fit-enduro", "imitation-fit", "imitation's", 25.0, "pair visits/s"),
     Claim(
         "HalfCheetah from preferences, all in",
@@ -94,6 +95,7 @@ def contenders() -> list[Contender]:
         _theirs("sb3-enduro", "sb3", "--env-id", ENDURO),
         _ours("true-reward-enduro", "--env-id", ENDURO, "--reward", "env"),
         _theirs("torchrl-enduro", "torchrl", "--env-id", ENDURO),
+        _theirs("cleanrl-enduro", "cleanrl", "--env-id", ENDURO),
         _theirs("imitation-enduro", "imitation", "--env-id", ENDURO),
         _ours("preferences-cheetah", "--env-id", CHEETAH, "--teacher", "oracle"),
         _theirs("sb3-cheetah", "sb3", "--env-id", CHEETAH),
