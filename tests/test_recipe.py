@@ -178,6 +178,30 @@ def test_pause_waits_for_the_person_and_says_so(tmp_path: Path, started: list[Tr
     assert steps[-1] == CONFIG.total_timesteps
 
 
+def test_pause_does_not_wait_for_what_teachers_will_answer(tmp_path: Path, started: list[Trainer]) -> None:
+    queries = replace(CONFIG.queries, behind="pause", min_answers=4)
+    config = replace(CONFIG, teacher="human+oracle", labels=60, queries=queries)
+    trainer = start(started, tmp_path / "run", config)
+    running = threading.Thread(target=trainer.train, args=(silent,))
+    running.start()
+    try:
+        with LabelStore.open(tmp_path / "run" / "labels.db") as store:
+            person = store.labeler("ann", "human")
+            deadline = time.monotonic() + 60
+            while running.is_alive() and time.monotonic() < deadline:
+                assert trainer.inquiry is not None
+                theirs = trainer.inquiry.panel.of_the_person(store.open_steps())
+                for query in store.lease(person, limit=8, only=theirs):
+                    store.answer(person, query.id, "left", client_uuid=str(query.id), shown_at=None, answered_at=None)
+                time.sleep(0.05)
+            assert not running.is_alive(), "it waits although the person has answered all that is theirs"
+    finally:
+        trainer.stop()
+        running.join(30)
+    assert trainer.step == CONFIG.total_timesteps
+    assert {row.kind for row in trainer.store.iter_answers()} == {"human", "synthetic"}
+
+
 def _wait_for_notice(store: LabelStore) -> str:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -204,6 +228,27 @@ def test_a_run_without_any_useful_answer_explores_to_its_end(tmp_path: Path, sta
     trainer.train(silent)
     assert not trainer.learning
     assert trainer.store.counts().skipped == trainer.store.counts().answered > 0
+
+
+def test_a_buffer_of_a_few_answers_ends_neither_the_beginning_nor_the_fitting(
+    tmp_path: Path, started: list[Trainer]
+) -> None:
+    model = replace(CONFIG.reward_model, buffer=6, max_visits=6, fit_pairs=16, pretrain_pairs=16)
+    trainer = start(started, tmp_path / "run", replace(CONFIG, reward_model=model))
+    losses: list[float | None] = []
+    trainer.train(lambda snapshot: losses.append(snapshot.metrics["reward_model/loss"]))
+    assert trainer.inquiry is not None
+    assert trainer.inquiry.first_answers == 12 > model.buffer
+    assert None not in losses[2:], "visits are counted by all answers so far, of which the buffer holds some"
+    assert trainer.fitted_pairs > model.max_visits * model.buffer
+    assert len(trainer.inquiry.comparisons()) == model.buffer
+
+
+def test_a_spent_budget_is_enough_to_begin_with(tmp_path: Path, started: list[Trainer]) -> None:
+    config = replace(CONFIG, labels=6, queries=replace(CONFIG.queries, min_answers=10))
+    trainer = start(started, tmp_path / "run", config)
+    trainer.train(silent)
+    assert trainer.learning
 
 
 def silent_teacher(left: object, right: object, rng: np.random.Generator) -> str:

@@ -109,16 +109,21 @@ def test_metrics_have_the_promised_names(tmp_path: Path) -> None:
 def test_resume_continues_everything(tmp_path: Path) -> None:
     half = replace(CONFIG, total_timesteps=256)
     first = train(tmp_path / "run", half)
-    again = make_trainer(tmp_path / "run")
+    again, beginning = make_trainer(tmp_path / "run"), make_trainer(tmp_path / "new")
     assert (again.step, again.iteration, again.learning) == (256, 2, True)
-    assert again.true_return.total == pytest.approx(first.true_return.total)
+    assert first.oversight is not None
+    assert again.oversight is not None
+    assert again.oversight.state() == first.oversight.state()
+    assert (again.fitted_pairs, again.seconds) == (first.fitted_pairs, first.seconds)
+    assert again.fitted_pairs > 0
+    assert again.true_return.state() == first.true_return.state()
+    assert again.predicted_return.state() == first.predicted_return.state() != beginning.predicted_return.state()
     assert again.inquiry is not None
     assert first.inquiry is not None
     assert [f.segment.id for f in again.inquiry.pool] == [f.segment.id for f in first.inquiry.pool]
     assert set(again.inquiry.asked) == set(first.inquiry.asked)
     for name, tensor in learnt(first).items():
         assert torch.equal(tensor, learnt(again)[name]), name
-    beginning = make_trainer(tmp_path / "new")
     assert not np.array_equal(again.standing.frames, beginning.standing.frames), (
         "new episodes, not the first ones again"
     )
@@ -129,6 +134,15 @@ def test_resume_continues_everything(tmp_path: Path) -> None:
     assert [row["time/total_timesteps"] for row in rows] == [128, 256, 384, 512]
     accumulated = [row["rollout/true_reward_accumulated"] for row in rows]
     assert all(a > b for a, b in pairwise(accumulated) if a is not None and b is not None)
+
+
+def test_a_resumed_baseline_keeps_the_scale_of_its_rewards(tmp_path: Path) -> None:
+    config = replace(CONFIG, reward="env", total_timesteps=256)
+    first, again = (train(tmp_path / "run", config), make_trainer(tmp_path / "run", config))
+    again.close()
+    before, after = first.return_scale.state(), again.return_scale.state()
+    assert {name: tensor.tolist() for name, tensor in after.items()} == {n: t.tolist() for n, t in before.items()}
+    assert before["return_scale.count"] > 1
 
 
 def test_without_answers_it_explores_and_never_waits(tmp_path: Path) -> None:

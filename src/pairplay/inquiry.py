@@ -67,6 +67,8 @@ class Inquiry:
         self.asked = Asked(frozenset((pair.left_id, pair.right_id)) for pair in self.pairs)
         """The same pairs and those on their way into the store."""
         self.answered = Answered(store)
+        self.trainable = 0
+        """Answers so far that train, those included which the buffer holds no more."""
         self._comparisons: dict[int, Comparison] = {}
 
     # -- what is filmed ------------------------------------------------------------------------------------------
@@ -160,16 +162,27 @@ class Inquiry:
             self.publisher.flush()
             self.panel.answer(step, context)
 
-    def waiting(self, counts: Counts) -> int:
-        """Queries asked and not answered."""
-        return counts.open + self.publisher.waiting
+    def tally(self) -> tuple[Counts, int]:
+        """What the store counts, and how many queries are asked and not answered."""
+        # In this order a query that enters the store meanwhile counts twice, and the budget is never overdrawn.
+        drawing = self.publisher.waiting
+        counts = self.store.counts()
+        return counts, counts.open + drawing
 
     def verdict(self, step: int) -> Verdict:
         """Whether to play on now, given what the person has answered."""
         if not self.panel.human:
             return Verdict("go")
-        counts = self.store.counts()
-        return self.pace.judge(due=self.schedule.target(step), given=counts.answered, waiting=counts.open)
+        counts, theirs = self.store.counts(), len(self.panel.of_the_person(self.store.open_steps()))
+        # What teachers have not answered yet is no matter of the person's.
+        given = counts.answered + max(0, counts.open - theirs)
+        return self.pace.judge(due=self.schedule.target(step), given=given, waiting=theirs)
+
+    @property
+    def enough_to_begin(self) -> bool:
+        """Whether the policy may learn: enough answers train, or all that there will be."""
+        spent = self.store.counts().answered >= self.config.labels
+        return self.trainable >= self.first_answers or (spent and self.trainable > 0)
 
     @property
     def first_answers(self) -> int:
@@ -179,13 +192,12 @@ class Inquiry:
         return max(1, self.schedule.target(0))
 
     def _open_budget(self) -> int:
-        counts = self.store.counts()
-        return self.config.labels - counts.answered - self.waiting(counts)
+        counts, waiting = self.tally()
+        return self.config.labels - counts.answered - waiting
 
     def _wanted(self, step: int, *, learning: bool) -> int:
         """How many queries to publish now."""
-        queries, counts = self.config.queries, self.store.counts()
-        waiting = self.waiting(counts)
+        queries, (counts, waiting) = self.config.queries, self.tally()
         due = self.schedule.target(step)
         if not learning:
             # Skips do not count as first answers; and a person should find a queue that does not run dry.
@@ -204,8 +216,9 @@ class Inquiry:
         self.answered.update()
         before, self._comparisons = self._comparisons, {}
         segments = {side.id: side for comparison in before.values() for side in (comparison.left, comparison.right)}
-        latest = self.answered.rows()[-self.config.reward_model.buffer :]
-        training = [(row, row.mu) for row in latest if row.mu is not None]
+        training = [(row, row.mu) for row in self.answered.rows() if row.mu is not None]
+        self.trainable = len(training)
+        training = training[-self.config.reward_model.buffer :]
         new = dict.fromkeys(id for row, _ in training for id in (row.left_id, row.right_id) if id not in segments)
         segments |= {segment.id: segment.small() for segment in self.store.segments(list(new))}
         for row, mu in training:

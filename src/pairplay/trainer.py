@@ -156,7 +156,7 @@ class Trainer:
                 metrics |= self._fit(comparisons, self.inquiry)
             if self.learning:
                 with in_phase("watch"):
-                    self.oversight.after_fit(len(comparisons), self.inquiry.pool.segments())
+                    self.oversight.after_fit(self.inquiry.trainable, self.inquiry.pool.segments())
         self.iteration += 1
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
@@ -226,7 +226,12 @@ class Trainer:
         estimate = self.reward_model.relabel(rollout)
         self.predicted_return.add(estimate.mean, ended)
         shaped, self.last_reward = shape_by_own_past(
-            estimate.mean, self.last_reward, ended, gamma=self.config.ppo.gamma, scale=self.config.reward_model.shaping
+            estimate.mean,
+            self.last_reward,
+            rollout.terminated,
+            rollout.truncated,
+            gamma=self.config.ppo.gamma,
+            scale=self.config.reward_model.shaping,
         )
         return shaped, estimate
 
@@ -267,12 +272,12 @@ class Trainer:
         """Train the reward model on all answers so far, for a bounded number of comparison visits."""
         config = self.config.reward_model
         if not self.learning:
-            if len(comparisons) < inquiry.first_answers or self.step < self.config.queries.explore_steps:
+            if not inquiry.enough_to_begin or self.step < self.config.queries.explore_steps:
                 return {}
             pairs, self.learning = config.pretrain_pairs, True
         else:
             pairs = config.fit_pairs
-        pairs = min(pairs, config.max_visits * len(comparisons) - self.fitted_pairs)
+        pairs = min(pairs, config.max_visits * inquiry.trainable - self.fitted_pairs)
         if pairs <= 0:
             return {}
         fitted: FitMetrics = fit(
@@ -303,7 +308,7 @@ class Trainer:
     # -- what is written down ------------------------------------------------------------------------------------
 
     def _record(self, phase: str, metrics: Metrics, *, fps: float) -> Snapshot:
-        counts = self.store.counts()
+        counts, waiting = self.inquiry.tally() if self.inquiry else (self.store.counts(), 0)
         metrics = {
             "time/iterations": float(self.iteration),
             "time/total_timesteps": float(self.step),
@@ -314,7 +319,7 @@ class Trainer:
             "rollout/ep_rew_pred_mean": self.predicted_return.mean_return,
             "rollout/true_reward_accumulated": self.true_return.total,
             "labels/total": float(counts.answered),
-            "labels/pending": float(self.inquiry.waiting(counts)) if self.inquiry else 0.0,
+            "labels/pending": float(waiting),
             "labels/due": float(self.inquiry.schedule.target(self.step)) if self.inquiry else 0.0,
             "reward_model/loss": None,
             "reward_model/val_accuracy": None,
