@@ -32,7 +32,6 @@ from harness import say
 from rows import ROOT
 
 from pairplay.config import TrainConfig, preset
-from pairplay.hardware import choose_hardware
 from pairplay.inquiry import Inquiry
 from pairplay.run.config_file import write_config
 from pairplay.run.layout import RunDir
@@ -58,8 +57,7 @@ def train(name: str, config: TrainConfig, watch: Callable[[Trainer, Snapshot], N
     shutil.rmtree(path, ignore_errors=True)
     run = RunDir.create(path, config.env_id, config.seed)
     write_config(run.config_toml, config)
-    is_image = config.env_id.startswith("ALE/")
-    trainer = Trainer(config, run, choose_hardware("auto", "auto", is_image=is_image))
+    trainer = Trainer(config, run)
     trainer.stopwatch = Stopwatch(time.process_time)
     trainer.train(lambda snapshot: watch(trainer, snapshot))
     return trainer, run

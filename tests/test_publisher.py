@@ -79,6 +79,17 @@ def test_a_failure_in_the_worker_reaches_the_trainer(tmp_path: Path) -> None:
         assert store.counts().asked == 0
 
 
+def test_several_failures_are_raised_once_and_closing_raises_none(tmp_path: Path) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, BrokenPainter(), clip_fps=15.0)
+        for right in (1, 2, 3):
+            publisher.publish(query(0, right), step=0)
+        with pytest.raises(RuntimeError, match="no paint"):
+            publisher.flush()
+        publisher.close()
+        assert publisher.waiting == 0
+
+
 def test_fast_simulators_are_thinned_to_what_a_person_sees(tmp_path: Path) -> None:
     with LabelStore.open(tmp_path / "labels.db") as store:
         publisher = Publisher(store, tmp_path, PicturePainter(), clip_fps=60.0)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from pairplay import session
-from pairplay.config import TeacherConfig, TrainConfig
+from pairplay.config import EnvConfig, PPOConfig, TeacherConfig, TrainConfig
 from pairplay.run.layout import RunDir
 from pairplay.types import UserError
 
 
 class FakeServer:
     url = "http://127.0.0.1:1"
+    port = 1
     stopped = False
+    dead = False
+
+    def alive(self) -> bool:
+        return not (self.stopped or self.dead)
 
     def stop(self) -> None:
         self.stopped = True
@@ -54,3 +60,62 @@ def test_a_mistake_leaves_no_run_behind(config: TrainConfig, message: str, tmp_p
     with pytest.raises(UserError, match=message):
         session.start(config, tmp_path / "run", port=0, open_page=False)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (TrainConfig(env_id="CartPole-v1", ppo=PPOConfig(num_steps=32, minibatch_size=100)), "minibatch"),
+        (TrainConfig(env_id="CartPole-v1", env=EnvConfig(torque_cost=False)), "torque"),
+    ],
+)
+def test_nor_does_one_that_only_the_networks_or_the_environments_see(
+    config: TrainConfig, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        session.start(replace(config, teacher="oracle"), tmp_path / "run", port=0, open_page=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_server_that_took_a_dead_ones_place_is_stopped_with_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    servers: list[FakeServer] = []
+
+    def start_server(run: RunDir, port: int, **_: object) -> FakeServer:
+        servers.append(FakeServer())
+        return servers[-1]
+
+    monkeypatch.setattr(session, "start_server", start_server)
+    run = RunDir.create(tmp_path / "run", "CartPole-v1", 1)
+    with session._label_server(TrainConfig(), run, 0, Console(quiet=True), open_page=False) as page:
+        assert page is not None
+        page.keep_alive()
+        assert len(servers) == 1
+        servers[0].dead = True
+        page.keep_alive()
+        assert len(servers) == 2
+        assert servers[1].alive()
+    assert servers[1].stopped
+
+
+def test_training_goes_on_without_a_server_that_cannot_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = FakeServer()
+    monkeypatch.setattr(session, "start_server", lambda run, port, **_: first)
+    run = RunDir.create(tmp_path / "run", "CartPole-v1", 1)
+    console = Console(record=True, width=200)
+    with session._label_server(TrainConfig(), run, 0, console, open_page=False) as page:
+        assert page is not None
+
+        def refuse(run: RunDir, port: int) -> None:
+            raise UserError("the label server did not start: the port is taken")
+
+        monkeypatch.setattr(session, "start_server", refuse)
+        first.dead = True
+        page.keep_alive()
+        page.keep_alive()
+    said = console.export_text()
+    assert said.count("the port is taken") == 1
+    assert "Training goes on" in said

@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
 
 from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig

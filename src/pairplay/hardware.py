@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,20 +31,27 @@ def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
     """Resolve `auto` settings and set torch's thread count for the process.
 
     bf16 is chosen only where the hardware multiplies in it (CUDA, AMX, AVX-512 BF16); elsewhere it is emulated
-    and slower than fp32. State vectors are too small to share between threads: one is fastest.
+    and slower than fp32. State vectors are too small to share between threads: one is fastest; nor are they worth a
+    graphics card's latency, which each step of a few rows would pay several times. OMP_NUM_THREADS bounds the threads.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "--device cuda: torch sees no CUDA device here. Use --device cpu, or install a CUDA build of torch"
         )
-    chosen = torch.device("cuda" if device == "cuda" or (device == "auto" and torch.cuda.is_available()) else "cpu")
+    wants_cuda = device == "cuda" or (device == "auto" and is_image and torch.cuda.is_available())
+    chosen = torch.device("cuda" if wants_cuda else "cpu")
     native = _computes_bf16(chosen)
     number_format: Precision = (
         "bf16" if precision == "bf16" or (precision == "auto" and native and is_image) else "fp32"
     )
-    threads = available_cores() if is_image and chosen.type == "cpu" else 1
+    threads = _most_threads() if is_image and chosen.type == "cpu" else 1
     torch.set_num_threads(threads)
     return Hardware(chosen, number_format, threads)
+
+
+def _most_threads() -> int:
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return min(available_cores(), max(1, int(wanted))) if wanted.isdigit() else available_cores()
 
 
 def _computes_bf16(device: torch.device) -> bool:

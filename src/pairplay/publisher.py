@@ -37,12 +37,13 @@ class Publisher:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")
         self._queue: deque[Future[None]] = deque()
         self._shas: dict[str, str] = {}
+        self._broken = False
 
     @property
     def waiting(self) -> int:
         """Queries given to `publish` whose row is not committed yet."""
         while self._queue and self._queue[0].done():
-            self._queue.popleft().result()
+            self._collect()
         return len(self._queue)
 
     def rehearse(self, captures: Array) -> None:
@@ -60,14 +61,25 @@ class Publisher:
     def flush(self) -> None:
         """Wait until every query is visible to labelers."""
         while self._queue:
-            self._queue.popleft().result()
+            self._collect()
 
     def close(self) -> None:
-        """Finish what is queued, then stop the worker."""
+        """Finish what is queued, then stop the worker. After a failure that was raised, what is queued is dropped."""
+        if self._broken:
+            for queued in self._queue:
+                queued.cancel()
+            self._queue.clear()
         if self._painter is not None:
             self._worker.submit(self._painter.close)
         self._worker.shutdown(wait=True)
         self.flush()
+
+    def _collect(self) -> None:
+        try:
+            self._queue.popleft().result()
+        except BaseException:
+            self._broken = True
+            raise
 
     def _develop(self, query: Query, step: int) -> None:
         left, right = self._clip(query.left), self._clip(query.right)

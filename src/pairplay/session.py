@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from pairplay.config import TrainConfig
 from pairplay.envs.make import find_registration
 from pairplay.labels.store import LabelStore
-from pairplay.run.config_file import write_config
+from pairplay.run.config_file import amend_config, write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
 from pairplay.teachers.panel import check_teachers, parse_teachers
@@ -51,34 +51,46 @@ def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bo
             raise UserError(f"{option} {value}: must be at least {least}")
     run = RunDir.create(run_dir, config.env_id, config.seed)
     write_config(run.config_toml, config)
-    return go_on(config, run, port=port, open_page=open_page, profile=profile)
+    try:
+        return go_on(config, run, port=port, open_page=open_page, profile=profile)
+    except UserError:
+        # An option that only the environments or the networks could refuse: nothing is in the run but that option.
+        shutil.rmtree(run.path, ignore_errors=True)
+        raise
 
 
 def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profile: bool = False) -> int:
-    """Train `run` from wherever it stands until its budget is spent or the user stops it. Returns the exit code."""
+    """Train `run` from wherever it stands until its budget is spent or the user stops it. Returns the exit code.
+
+    `config` takes the place of the one in the run. UserError only before anything is played.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    with trainer_lock(run), _label_server(config, run, port, console, open_page=open_page) as server:
+    with (
+        _terminate_as_ctrl_c(),
+        trainer_lock(run),
+        _label_server(config, run, port, console, open_page=open_page) as page,
+    ):
+        amend_config(run.config_toml, config)
         from pairplay.envs.make import count_processes
-        from pairplay.hardware import choose_hardware
         from pairplay.profiling import Profiler
         from pairplay.trainer import Trainer
 
-        hardware = choose_hardware(config.device, config.precision, is_image=config.env_id.startswith("ALE/"))
-        trainer = Trainer(config, run, hardware)
+        trainer = Trainer(config, run)
         try:
             for name, reason in trainer.rejected:
                 console.print(f"Checkpoint {name} is damaged ({reason}): using an older one", style="yellow")
             came_from = f", resumed at step {trainer.step:,}" if trainer.step else ""
             processes = count_processes(config.env_id, config.num_envs, config.env)
             envs = f"{config.num_envs} environments{f' in {processes} processes' if processes > 1 else ''}"
-            console.print(f"{config.env_id} on {hardware}, {envs}{came_from}. Run: {run.path}")
+            console.print(f"{config.env_id} on {trainer.hardware}, {envs}{came_from}. Run: {run.path}")
             profiler = Profiler(trainer.stopwatch, run.trace_json) if profile else None
-            with _Watch(config, run, server, console, profiler) as watch, _stop_on_ctrl_c(trainer, console):
+            with _Watch(config, page, console, profiler) as watch, _stop_on_ctrl_c(trainer, console):
                 trainer.train(watch)
             if profiler is not None:
                 console.print(profiler.finish())
         except (FloatingPointError, OSError, UserError) as error:
-            if isinstance(error, UserError):  # such as an environment that gives NaN: nothing has learnt from it yet
+            # Such as an environment that gives NaN, or whose process was killed: nothing has learnt from it yet.
+            if isinstance(error, UserError | ChildProcessError):
                 trainer.save()
             console.print(f"Stopped at step {trainer.step:,}: {error}", style="red", markup=False)
             console.print(f"Answers and checkpoints are safe. Mend the cause, then: {_program()} resume {run.path}")
@@ -102,24 +114,61 @@ def _program() -> str:
 @contextmanager
 def _label_server(
     config: TrainConfig, run: RunDir, port: int, console: Console, *, open_page: bool
-) -> Iterator[LabelServer | None]:
+) -> Iterator[_Page | None]:
     """The label server beside the trainer, when a person teaches, alone or beside synthetic teachers."""
     LabelStore.open(run.labels_db).close()  # made once, before two processes want it
     if config.reward == "env" or not parse_teachers(config.teacher)[0]:
         yield None
         return
-    server = start_server(run, port, meanwhile=_load)
+    page = _Page(run, start_server(run, port, meanwhile=_load), console)
     try:
-        console.print(f"Label at {server.url}", style="bold")
+        console.print(f"Label at {page.server.url}", style="bold")
         if open_page:
-            webbrowser.open(server.url)
-        yield server
+            webbrowser.open(page.server.url)
+        yield page
     finally:
-        server.stop()
+        page.server.stop()
 
 
 def _load() -> None:
     import pairplay.trainer  # noqa: F401  # whoever needs it finds it loaded
+
+
+class _Page:
+    """The label server beside the trainer. Training goes on without it."""
+
+    def __init__(self, run: RunDir, server: LabelServer, console: Console) -> None:
+        self.run = run
+        self.server = server
+        self.console = console
+        self.revivals = 3
+
+    def keep_alive(self) -> None:
+        """Start it again where it has stopped, a few times."""
+        if self.revivals == 0 or self.server.alive():
+            return
+        self.revivals -= 1
+        self.console.print("The label server stopped; starting it again on the same port.", style="yellow")
+        try:
+            self.server = start_server(self.run, self.server.port)
+        except UserError as error:
+            self.revivals = 0
+            advice = f"Training goes on; open the page with: {_program()} label {self.run.path}"
+            self.console.print(f"{error}. {advice}", style="yellow", markup=False)
+
+
+@contextmanager
+def _terminate_as_ctrl_c() -> Iterator[None]:
+    """While a run is being set up, SIGTERM ends it as Ctrl-C does: whatever was started is stopped first."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
@@ -146,15 +195,13 @@ class _Watch:
     def __init__(
         self,
         config: TrainConfig,
-        run: RunDir,
-        server: LabelServer | None,
+        page: _Page | None,
         console: Console,
         profiler: Profiler | None,
     ) -> None:
         self.config = config
         self.human = config.reward == "learned" and parse_teachers(config.teacher)[0]
-        self.run = run
-        self.server = server
+        self.page = page
         self.console = console
         self.profiler = profiler
         self.progress = Progress(
@@ -168,7 +215,6 @@ class _Watch:
         )
         self.task = self.progress.add_task("", total=config.total_timesteps, phase="starting", news="")
         self.said_at = 0.0
-        self.server_deaths = 0
         self.notice: str | None = None
 
     def __enter__(self) -> _Watch:
@@ -190,10 +236,8 @@ class _Watch:
         if snapshot.notice is not None and snapshot.notice != self.notice:
             self.console.print(snapshot.notice, style="yellow", markup=False)
         self.notice = snapshot.notice
-        if self.server is not None and not self.server.alive() and self.server_deaths < 3:
-            self.server_deaths += 1
-            self.console.print("The label server stopped; starting it again on the same port.", style="yellow")
-            self.server = start_server(self.run, self.server.port)
+        if self.page is not None:
+            self.page.keep_alive()
         if self.profiler is not None:
             self.profiler(snapshot)
 
@@ -205,8 +249,8 @@ class _Watch:
         if self.config.reward == "learned":
             parts.append(f"{counts.answered}/{self.config.labels} answers")
             if snapshot.phase == "exploring" and self.human:
-                needed = (self.config.queries.min_answers or FIRST_ANSWERS) - counts.answered
-                parts.append(f"learning starts after {max(needed, 0)} more" if needed > 0 else "learning starts")
+                needed = (self.config.queries.min_answers or FIRST_ANSWERS) - (counts.answered - counts.skipped)
+                parts.append(f"learning starts after {needed} more" if needed > 0 else "learning starts")
             elif counts.pending and self.human:
                 parts.append(f"{counts.pending} waiting")
         for name, label in (("rollout/ep_rew_mean", "true"), ("rollout/ep_rew_pred_mean", "predicted")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -15,7 +16,7 @@ from pairplay.envs.base import Envs
 from pairplay.envs.fair import horizon_warning
 from pairplay.envs.make import make_envs
 from pairplay.episodes import EpisodeReturns
-from pairplay.hardware import Hardware
+from pairplay.hardware import Hardware, choose_hardware
 from pairplay.health.oversight import Oversight
 from pairplay.inquiry import Inquiry
 from pairplay.labels.records import Counts, Progress
@@ -56,7 +57,8 @@ class Snapshot:
 class Trainer:
     """One run. `train()` goes on from wherever the run directory stands."""
 
-    def __init__(self, config: TrainConfig, run: RunDir, hardware: Hardware) -> None:
+    def __init__(self, config: TrainConfig, run: RunDir, hardware: Hardware | None = None) -> None:
+        """`hardware` is chosen by what the environments show, unless it is given."""
         self.config = config
         self.run = run
         self.learned = config.reward == "learned"
@@ -67,6 +69,8 @@ class Trainer:
         env_config = replace(config.env, colour_envs=0) if config.queries.clips == "none" else config.env
         self.envs: Envs = make_envs(config.env_id, config.num_envs, env_config, seed=env_seed)
         spec = self.spec = self.envs.spec
+        hardware = hardware or choose_hardware(config.device, config.precision, is_image=spec.is_image)
+        self.hardware = hardware
         with torch.random.fork_rng():
             torch.manual_seed(int_seed(config.seed, "policy"))
             policy = Policy(spec, config.ppo, precision=hardware.precision).to(hardware.device)
@@ -389,10 +393,11 @@ class Trainer:
 
     def close(self) -> None:
         """Release environments, files and the worker."""
-        if self.inquiry is not None:
-            self.inquiry.close()
-        if self.oversight is not None:
-            self.oversight.close()
-        self.writer.close()
-        self.envs.close()
-        self.store.close()
+        with ExitStack() as stack:  # all of them, whatever one of them meets
+            stack.callback(self.store.close)
+            stack.callback(self.envs.close)
+            stack.callback(self.writer.close)
+            if self.oversight is not None:
+                stack.callback(self.oversight.close)
+            if self.inquiry is not None:
+                stack.callback(self.inquiry.close)

@@ -104,7 +104,7 @@ def test_workers_end_with_their_environments_and_hear_no_ctrl_c(envs: ParallelEn
 def test_a_worker_that_dies_is_reported(envs: ParallelEnvs) -> None:
     envs.reset()
     envs._workers[0]._process.kill()
-    with pytest.raises(RuntimeError, match=r"has ended \(exit code -9\).*--env.processes 1"):
+    with pytest.raises(ChildProcessError, match=r"has ended \(exit code -9\).*--env.processes 1"):
         envs.step(np.zeros((2, 6), np.float32))
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pairplay import __version__
 from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TrainConfig
-from pairplay.run.config_file import read_config, read_overrides, write_config
+from pairplay.run.config_file import amend_config, read_config, read_overrides, write_config
 from pairplay.types import UserError
 
 # Infinities are options like others; NaN would not compare equal to itself.
@@ -50,6 +50,19 @@ def test_the_file_is_complete_and_says_who_wrote_it(tmp_path: Path) -> None:
     assert table["ppo"]["learning_rate"] == 2.5e-4
     assert len(table["queries"]) == len(QueryConfig.__dataclass_fields__)
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.toml"]
+
+
+def test_what_changes_in_a_run_is_written_into_its_file_and_noted(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    write_config(path, TrainConfig(labels=10))
+    written = path.read_text()
+    amend_config(path, TrainConfig(labels=10))
+    assert path.read_text() == written
+    for labels in (20, 30):
+        amend_config(path, TrainConfig(labels=labels))
+    assert read_config(path) == TrainConfig(labels=30)
+    notes = [line.partition(": ")[2] for line in path.read_text().splitlines() if line.startswith("# Since")]
+    assert notes == ["labels = 20, before 10", "labels = 30, before 20"]
 
 
 def test_a_partial_file_changes_only_what_it_names(tmp_path: Path) -> None:

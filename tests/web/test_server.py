@@ -176,6 +176,26 @@ def test_a_server_that_is_slow_is_given_up(tmp_path: Path, empty_store: Path, mo
         start_server(run)
 
 
+def test_ctrl_c_while_it_starts_leaves_no_server(
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, popen = make_run(tmp_path / "run", empty_store), subprocess.Popen
+    started: list[subprocess.Popen[bytes]] = []
+
+    def noted(*words: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(popen(*words, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        start_server(run, meanwhile=ctrl_c)
+    assert started[0].poll() is not None
+
+
 def test_killed_and_restarted_it_knows_its_people_and_their_answers(tmp_path: Path, empty_store: Path) -> None:
     run = make_run(tmp_path / "run", empty_store)
     first = start_server(run)

@@ -190,8 +190,8 @@ class _Worker:
     def close(self) -> None:
         self._end()
 
-    def _death(self) -> RuntimeError:
-        return RuntimeError(
+    def _death(self) -> ChildProcessError:
+        return ChildProcessError(
             f"a process that played some of the environments has ended (exit code {self._process.wait(GRACE_S)}). "
             "Resume the run; with --env.processes 1 all are played in one process"
         )

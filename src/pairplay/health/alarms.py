@@ -203,7 +203,7 @@ def _collapsed_ensemble(vitals: Vitals) -> str | None:
         return None
     return (
         "All members of the reward ensemble predict the same, so its doubt says nothing and pairs are chosen blindly: "
-        "begin again with --reward-model.bootstrap on, or choose pairs with --queries.strategy uniform."
+        "begin again with --reward-model.bootstrap if it was off, or choose pairs with --queries.strategy uniform."
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -24,9 +25,13 @@ _HEADER = """\
 """
 
 
-def write_config(path: Path, config: TrainConfig) -> None:
-    """Write every option to `path`, whole or not at all."""
-    text = _HEADER.format(version=__version__, name=path.name) + "\n" + tomli_w.dumps(asdict(config))
+_SINCE = "# Since"
+
+
+def write_config(path: Path, config: TrainConfig, *, notes: Sequence[str] = ()) -> None:
+    """Write every option to `path`, whole or not at all; `notes` are lines of comment above them."""
+    header = _HEADER.format(version=__version__, name=path.name) + "".join(f"{note}\n" for note in notes)
+    text = header + "\n" + tomli_w.dumps(asdict(config))
     partial = path.with_name(path.name + ".part")
     try:
         with partial.open("w", encoding="utf-8") as file:
@@ -37,6 +42,22 @@ def write_config(path: Path, config: TrainConfig) -> None:
         partial.unlink()
         raise UserError(f"an option holds characters that are not UTF-8: {error.object!r}") from error
     partial.replace(path)
+
+
+def amend_config(path: Path, config: TrainConfig) -> None:
+    """`write_config` of a run that goes on, with a note of each option that is another one now; earlier notes stay.
+
+    Nothing where none is.
+    """
+    before = read_config(path)
+    if before == config:
+        return
+    notes = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith(_SINCE)]
+    old, today = _flat(before), f"{datetime.now():%Y-%m-%d %H:%M}"
+    notes += [
+        f"{_SINCE} {today}: {key} = {new}, before {old[key]}" for key, new in _flat(config).items() if new != old[key]
+    ]
+    write_config(path, config, notes=notes)
 
 
 def read_config(path: Path) -> TrainConfig:
@@ -95,7 +116,7 @@ _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 
 
 def _unknown(key: str, path: Path) -> str:
-    known = _keys(TrainConfig(), "")
+    known = list(_flat(TrainConfig()))
     # The right name in the wrong group is the likeliest mistake.
     moved = [name for name in known if name.rpartition(".")[2] == key.rpartition(".")[2]]
     near = f". Did you mean {moved[0]!r}?" if moved else _nearest(key, known)
@@ -107,9 +128,10 @@ def _nearest(word: str, known: list[str]) -> str:
     return f". Did you mean {near[0]!r}?" if near else ""
 
 
-def _keys(config: Any, prefix: str) -> list[str]:
-    keys: list[str] = []
+def _flat(config: Any, prefix: str = "") -> dict[str, object]:
+    """Each option by its name with dots."""
+    options: dict[str, object] = {}
     for option in fields(config):
         value = getattr(config, option.name)
-        keys += _keys(value, f"{prefix}{option.name}.") if is_dataclass(value) else [prefix + option.name]
-    return keys
+        options |= _flat(value, f"{prefix}{option.name}.") if is_dataclass(value) else {prefix + option.name: value}
+    return options

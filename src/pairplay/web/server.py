@@ -98,18 +98,23 @@ def start_server(run: RunDir, port: int = 0, *, meanwhile: Callable[[], object] 
             # Ctrl-C in the trainer's terminal is not meant for it.
             start_new_session=True,
         )
-    if meanwhile is not None:
-        meanwhile()
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline:
-        ended = process.poll() is not None
-        info = find_server(run)
-        if info is not None and (ended or info.pid == process.pid):
-            # Ended, and yet there is a server: somebody else was faster.
-            return LabelServer(run, info, with_token(info, token), None if ended else process)
-        if ended:
-            break
-        time.sleep(0.05)
+    try:
+        if meanwhile is not None:
+            meanwhile()
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            ended = process.poll() is not None
+            info = find_server(run)
+            if info is not None and (ended or info.pid == process.pid):
+                # Ended, and yet there is a server: somebody else was faster.
+                return LabelServer(run, info, with_token(info, token), None if ended else process)
+            if ended:
+                break
+            time.sleep(0.05)
+    except BaseException:  # Ctrl-C, or what `meanwhile` raises: nobody would know of the process
+        process.kill()
+        process.wait()
+        raise
     why = _last_line(_log_path(run)) if process.poll() is not None else f"it did not answer within {START_S:.0f} s"
     process.kill()
     process.wait()
