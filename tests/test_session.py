@@ -10,6 +10,7 @@ from rich.console import Console
 
 from pairplay import session
 from pairplay.config import EnvConfig, PPOConfig, TeacherConfig, TrainConfig
+from pairplay.labels.store import LabelStore
 from pairplay.run.layout import RunDir
 from pairplay.types import UserError
 
@@ -45,6 +46,10 @@ def test_the_page_is_served_to_a_person(
     run = RunDir.create(tmp_path / "run", config.env_id, config.seed)
     with session._label_server(config, run, 0, Console(quiet=True), open_page=False) as given:
         assert (given is not None) == expected
+        with LabelStore.open(run.labels_db) as store:
+            progress = store.progress()
+            assert progress is not None
+            assert (progress.phase, progress.step) == ("starting", 0)
     assert server.stopped == expected
 
 

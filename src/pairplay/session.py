@@ -17,11 +17,12 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as ProgressBar
 
 from pairplay.config import TrainConfig
 from pairplay.envs.make import find_registration
-from pairplay.labels.store import LabelStore
+from pairplay.labels.store import LabelStore, Progress
 from pairplay.run.config_file import amend_config, write_config
 from pairplay.run.layout import RunDir
 from pairplay.run.lock import trainer_lock
@@ -116,7 +117,10 @@ def _label_server(
     config: TrainConfig, run: RunDir, port: int, console: Console, *, open_page: bool
 ) -> Iterator[_Page | None]:
     """The label server beside the trainer, when a person teaches, alone or beside synthetic teachers."""
-    LabelStore.open(run.labels_db).close()  # made once, before two processes want it
+    with LabelStore.open(run.labels_db) as store:  # made once, before two processes want it
+        before = store.progress()
+        step = before.step if before else 0
+        store.post_progress(Progress("starting", step, config.total_timesteps, config.labels))
     if config.reward == "env" or not parse_teachers(config.teacher)[0]:
         yield None
         return
@@ -204,7 +208,7 @@ class _Watch:
         self.page = page
         self.console = console
         self.profiler = profiler
-        self.progress = Progress(
+        self.progress = ProgressBar(
             TextColumn("{task.fields[phase]:<9}"),
             BarColumn(bar_width=None),
             TextColumn("{task.completed:>9,}/{task.total:,} steps"),

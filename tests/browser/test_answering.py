@@ -123,6 +123,19 @@ def test_a_held_key_answers_once(studio: Studio, visit: Visit) -> None:
     assert studio.answers()[first] == "left"
 
 
+def test_a_held_enter_on_a_button_answers_once(studio: Studio, visit: Visit) -> None:
+    person = visit(studio.url)
+    first = person.wait_for_pair()
+    person.page.locator("button[data-answer=left]").focus()
+    for _ in range(6):
+        person.page.keyboard.down("Enter")
+        person.page.wait_for_timeout(DEAD_MS / 2)
+    person.page.keyboard.up("Enter")
+    person.saved("left. 1 answer")
+    assert person.query_id not in studio.answers()
+    assert studio.answers()[first] == "left"
+
+
 def test_other_shortcuts_of_the_browser_are_left_alone(studio: Studio, visit: Visit) -> None:
     person = visit(studio.url)
     shown = person.wait_for_pair()

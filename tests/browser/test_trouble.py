@@ -111,6 +111,7 @@ def test_a_damaged_clip_is_put_aside(own_studio: Studio, visit: Visit, complaint
     person.saved("left. 1 answer")
     assert person.page.locator("[data-query-id]").count() == 0
     assert broken not in own_studio.answers(), "no answer is made up"
+    expect(person.page.get_by_role("heading", name="This pair cannot be shown here")).to_be_visible()
     complaints.clear()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pairplay.labels.store import Progress
 from pairplay.run.clips import encode, save_clip
+from pairplay.run.lock import trainer_lock
 from pairplay.web.app import Desk, events
 from pairplay.web.events import ChangeFeed
 
@@ -247,6 +248,8 @@ def test_status_says_what_the_trainer_does(site: Site) -> None:
     assert (status["trainer_alive"], status["next_due_at_step"]) == (True, 120)
     site.clock.move(31)
     assert ada.status()["trainer_alive"] is False
+    with trainer_lock(site.run):  # it starts up, or an iteration takes long
+        assert ada.status()["trainer_alive"] is True
     for phase in ("finished", "stopped"):
         site.store.post_progress(Progress(phase, 1000, 1000, 70))
         assert ada.status()["trainer_alive"] is False

@@ -26,6 +26,7 @@ from pairplay import __version__
 from pairplay.labels.store import Conflict, LabelStore, LeasedQuery, RecentAnswer
 from pairplay.run.config_file import read_config
 from pairplay.run.layout import RunDir
+from pairplay.run.lock import trainer_pid
 from pairplay.web import messages
 from pairplay.web.events import ChangeFeed
 from pairplay.web.media import byte_range, clip_times, find_clip
@@ -121,8 +122,8 @@ class Desk:
         progress = self.store.progress()
         alive = False
         if progress is not None and progress.updated_at is not None and progress.phase not in ("finished", "stopped"):
-            # By the store's clock, which stamped it too.
-            alive = self.store.now() - progress.updated_at < TRAINER_SILENT
+            # By the store's clock, which stamped it too. A trainer that starts up, or is slow, is silent for longer.
+            alive = self.store.now() - progress.updated_at < TRAINER_SILENT or trainer_pid(self.run) is not None
         return messages.Status(
             counts=messages.Counts.model_validate(self.store.counts()),
             mine=messages.Mine(answered=self.store.answered_by(self.labeler_id)),

@@ -15,6 +15,10 @@ const AWAY_MS = 120_000;
 const USUAL_FPS = 15; // until the run has a clip to tell
 const KEPT = 5; // answers whose clips stay in memory, for an undo that is there at once
 const RATES = [0.25, 0.5, 1, 2];
+const REFUSALS = {
+  already_answered: "That pair had been answered already; on to the next.",
+  leased_by_other: "That pair is with somebody else by now; on to the next.",
+};
 const WELCOMED = "pairplay/welcomed";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
@@ -231,11 +235,7 @@ class Page {
       view.notice("That answer can no longer be taken back.");
       return;
     }
-    view.notice(
-      error.status === 409
-        ? "That pair had been answered already; on to the next."
-        : `One answer was refused: ${error.message}`,
-    );
+    view.notice(REFUSALS[error.code] ?? `One answer was refused: ${error.message}`);
     const entry = this.history.find(({ uuid }) => uuid === item.uuid);
     if (!entry) return;
     entry.pair?.dispose();
@@ -280,6 +280,7 @@ class Page {
       away: performance.now() - this.lastActive > AWAY_MS,
       labelsBudget: this.status?.progress?.labels_budget ?? this.run.labels_budget,
       runName: this.run.run_name,
+      broken: this.deck.broken.size,
       loading: this.deck.loading && (this.status?.counts.pending ?? 1) > 0,
       session: this.session,
       times: this.times,

@@ -26,6 +26,8 @@ const isTextField = (element) => element?.matches?.("input, textarea, select, [c
 export function listen(handlers) {
   addEventListener("keydown", (event) => {
     if (isTextField(event.target) || document.querySelector("dialog[open]")) return;
+    // A held Enter would click the focused button again and again, and each click is an answer.
+    if (event.repeat && event.key === "Enter") event.preventDefault();
     if (event.altKey || event.metaKey || (event.ctrlKey && event.key.toLowerCase() !== "z")) return;
     // Whoever walks the buttons with Tab presses them with Space.
     if (event.key === " " && event.target.matches?.("button:focus-visible")) return;

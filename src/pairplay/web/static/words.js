@@ -40,7 +40,7 @@ export function statusLine({ status, reachable, away, labelsBudget }) {
 export const trainersWord = ({ status, reachable }) => (reachable && status?.trainer_alive && status.progress?.notice) || "";
 
 /** Why there is no pair, and when there will be one: `{title, text}`. */
-export function waitingWords({ status, reachable, loading, labelsBudget, runName }) {
+export function waitingWords({ status, reachable, loading, labelsBudget, runName, broken = 0 }) {
   if (!reachable) {
     return { title: "The label server is not answering", text: "Pairs come back as soon as it does. Nothing you answered is lost." };
   }
@@ -49,6 +49,12 @@ export function waitingWords({ status, reachable, loading, labelsBudget, runName
   if (isComplete(progress)) return { title: "Training is complete", text: "There is nothing left to compare. Thank you." };
   if (status && status.counts.answered >= labelsBudget) {
     return { title: "That was the last answer", text: `All ${plural(labelsBudget, "answer")} of the budget are given. The agent goes on learning from them. Thank you.` };
+  }
+  if (broken > 0 && status && status.counts.leased <= broken) {
+    return {
+      title: broken === 1 ? "This pair cannot be shown here" : "These pairs cannot be shown here",
+      text: `The clips of ${plural(broken, "pair")} did not load. Reload the page to try again; if it stays so, use a browser that plays H.264 video.`,
+    };
   }
   if (status && status.counts.leased > 0) {
     return { title: "Every pair is taken", text: "Others are looking at them now. What they leave, and what is new, comes here by itself." };
