@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,11 +9,8 @@ from pathlib import Path
 from pairplay.envs.base import Painter
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
-from pairplay.run.clips import encode, save_clip
+from pairplay.run.clips import encode, picture_stride, save_clip
 from pairplay.types import Array, Footage, Query
-
-MOST_FPS = 30.0
-"""Simulators may take 125 steps a second; a person sees no more in so many pictures, and drawing them is dear."""
 
 
 class Publisher:
@@ -31,7 +27,7 @@ class Publisher:
         self._store = store
         self._clips = clips
         self._painter = painter
-        self._every = math.ceil(clip_fps / MOST_FPS)
+        self._every = picture_stride(clip_fps)
         self._clip_fps = clip_fps / self._every
         self._still = still
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")

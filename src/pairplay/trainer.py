@@ -154,7 +154,6 @@ class Trainer:
                     rollout,
                     estimate,
                     step=self.step,
-                    predicted_return=self.predicted_return.mean_return,
                 )
             with in_phase("fit"):
                 metrics |= self._fit(comparisons, self.inquiry)

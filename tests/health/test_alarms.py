@@ -38,7 +38,8 @@ class Life:
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
         self.step = 0
-        self.predicted_return = 0.0
+        self.level = 0.0
+        self.rewards: list[float] = []
 
     def vitals(
         self,
@@ -59,12 +60,14 @@ class Life:
             right = rng.random() < (sure if truth is None else truth)
             self.p.append(sure if left else 1 - sure)
             self.mu.append(0.5 if rng.random() < 0.05 else float(left == right))
-        self.predicted_return += rise + rng.normal()
+        # The agent's mean reward goes up; of each rollout some states are known.
+        self.level += rise
+        self.rewards.append(self.level + rng.normal())
         p, mu = np.array(self.p), np.array(self.mu)
         held = rng.choice(len(p), min(len(p), 70), replace=False)
         return Vitals(
             step=self.step,
-            predicted_return=self.predicted_return,
+            rewards=self.rewards[-10:],
             recent=agreement(p[-RECENT:], mu[-RECENT:]),
             earlier=agreement(p[-250:-RECENT], mu[-250:-RECENT]),
             prequential=agreement(p[-200:], mu[-200:]),
@@ -145,13 +148,12 @@ def test_harder_pairs_are_no_fall_and_false_claims_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("returns", "exploited"),
-    [(range(12), True), (range(12, 0, -1), False), ([3.0] * 12, False), ([0, 1, 0, 1, 0, 1, 0, 1, 0, 1], False)],
+    ("rewards", "exploited"),
+    [(range(10), True), (range(10, 0, -1), False), ([3.0] * 10, False), ([0, 1, 0, 1, 0, 1, 0, 1, 0, 1], False)],
 )
-def test_a_fall_alone_is_no_exploitation(returns: list[float], exploited: bool) -> None:
+def test_a_fall_alone_is_no_exploitation(rewards: list[float], exploited: bool) -> None:
     alarms = Alarms()
-    for step, value in enumerate(returns):
-        alarms.look(Vitals(step, value, recent=of(0.4, claimed=0.85), earlier=of(0.85, 200)))
+    alarms.look(Vitals(9, rewards, recent=of(0.4, claimed=0.85), earlier=of(0.85, 200)))
     assert ("exploited" in codes(alarms)) == exploited
 
 

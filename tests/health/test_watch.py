@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -54,6 +55,9 @@ class Fixed:
         ramp = np.linspace(-1, 1, 101, dtype=np.float32)
         return [RewardEstimate(ramp + self.reward, np.full(101, self.spread, np.float32)) for _ in segments]
 
+    def rollout_rewards(self) -> list[float]:
+        return []
+
 
 def second_member(comparisons: Sequence[Comparison]) -> BoolArray:
     return np.repeat([[False], [True]], len(comparisons), axis=1)
@@ -86,7 +90,7 @@ def rollout(env_reward: FloatArray) -> Rollout:
 
 def look(watch: Watch, model: Fixed, comparisons: Sequence[Comparison], reward: FloatArray) -> dict[str, float | None]:
     estimate = RewardEstimate(reward, np.full(reward.shape, 0.3, np.float32))
-    return watch.look(model, comparisons, estimate, rollout(2 * reward), step=7, predicted_return=1.0)
+    return watch.look(model, comparisons, estimate, rollout(2 * reward), step=7)
 
 
 def codes(watch: Watch) -> list[str]:
@@ -191,15 +195,27 @@ def test_a_constant_reward_and_a_collapsed_ensemble(watch: Watch) -> None:
     assert codes(watch) == ["constant_reward"]
     for _ in range(10):
         same = RewardEstimate(REWARD, np.zeros_like(REWARD))
-        watch.look(Fixed(), [comparison(1)], same, rollout(REWARD), step=8, predicted_return=None)
+        watch.look(Fixed(), [comparison(1)], same, rollout(REWARD), step=8)
     assert codes(watch) == ["collapsed_ensemble"]
+
+
+def test_where_nothing_scales_rewards_narrow_is_what_is_narrow_beside_labelled_clips(tmp_path: Path) -> None:
+    with closing(
+        Watch(PredictionLog(tmp_path / "predictions.jsonl"), held_out=second_member, target_std=None, piece=2)
+    ) as watch:
+        for _ in range(5):  # labelled rewards deviate by 0.6
+            look(watch, Fixed(), [comparison(1)], 0.01 * REWARD)
+        assert codes(watch) == ["constant_reward"]
+        for _ in range(5):
+            look(watch, Fixed(), [comparison(1)], 0.02 * REWARD)
+        assert codes(watch) == []
 
 
 def test_a_single_member_has_no_spread_to_lose(watch: Watch) -> None:
     watch.predict(Fixed(0.9), [comparison(1)], lambda: [answer(1)], step=0, trained=True)
     for _ in range(10):
         same = RewardEstimate(REWARD, np.zeros_like(REWARD))
-        watch.look(Fixed(0.9, 0.9), [comparison(1)], same, rollout(REWARD), step=8, predicted_return=None)
+        watch.look(Fixed(0.9, 0.9), [comparison(1)], same, rollout(REWARD), step=8)
     assert watch.alarms.in_force == ()
 
 

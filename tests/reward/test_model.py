@@ -206,6 +206,23 @@ def test_nothing_was_paid_before_the_first_scale() -> None:
     assert model.scale.known
 
 
+@pytest.mark.parametrize("normalise", [True, False])
+def test_rollouts_of_all_ages_are_measured_by_the_parameters_of_now(normalise: bool) -> None:
+    model = make_model(VECTOR, replace(CONFIG, normalise=normalise))
+    rollouts = [make_rollout(VECTOR, seed=seed) for seed in range(4)]
+    assert model.rollout_rewards() == []
+    model.observe(rollouts[0])
+    assert model.rollout_rewards() == [], "nothing has predicted it yet"
+    for rollout in rollouts[1:3]:
+        model.relabel(rollout)
+    distort(model, scale=3.0, shift=1.0)  # as a fit does
+    model.renormalise()
+    last = model.relabel(rollouts[3])
+    paid = [model._pay(torch.from_numpy(model.score(rollout))) for rollout in rollouts[:3]]
+    expected = [float(reward.mean()) for reward in paid] + [float(last.mean.mean())]
+    np.testing.assert_allclose(model.rollout_rewards(), expected, rtol=1e-4, atol=1e-6)
+
+
 def test_states_that_were_only_observed_do_not_disturb_the_comparison() -> None:
     model = make_model(VECTOR, replace(CONFIG, normalise=False))
     model.relabel(make_rollout(VECTOR))

@@ -1,6 +1,7 @@
 """A teacher works the queue like any labeler: each pair once, on the side shown, and lets go when it fails."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -109,9 +110,29 @@ def test_the_teacher_is_shown_what_a_person_would_see(store: LabelStore, tmp_pat
     assert (left.segment_id, right.segment_id) == (footage(3).segment.id, footage(9).segment.id)
     assert abs(float(left.pictures.mean()) - 30) < 3
     assert abs(float(right.pictures.mean()) - 90) < 3
-    assert (left.env_id, left.clip_fps) == ("Env-v0", 15.0)
+    assert (left.env_id, left.clip_fps, left.stride) == ("Env-v0", 15.0, 1)
     assert right.env_reward.tolist() == [2.0, 2.0]
     assert left.context == right.context == CONTEXT
+
+
+def test_of_a_fast_simulator_the_teacher_hears_how_its_clips_are_thinned(store: LabelStore, tmp_path: Path) -> None:
+    publish(store, tmp_path, [(3, 9)])
+    seen: list[Exhibit] = []
+
+    def look(left: Exhibit, right: Exhibit, rng: np.random.Generator) -> Answer:
+        seen.append(left)
+        return "tie"
+
+    answer_pending(
+        store,
+        look,
+        query_ids=store.open_steps(),
+        labeler_id=store.labeler("judge", "synthetic"),
+        clips_dir=tmp_path,
+        spec=replace(SPEC, clip_fps=125.0),
+        seed=1,
+    )
+    assert [(left.clip_fps, left.stride) for left in seen] == [(25.0, 5)]
 
 
 def test_a_teacher_that_fails_holds_nothing(store: LabelStore, tmp_path: Path) -> None:

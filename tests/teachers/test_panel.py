@@ -29,6 +29,26 @@ def store(tmp_path: Path) -> Iterator[LabelStore]:
         yield opened
 
 
+class Counting:
+    """How often it was instantiated."""
+
+    made = 0
+
+    def __init__(self) -> None:
+        Counting.made += 1
+
+    def __call__(self, left: object, right: object, rng: np.random.Generator) -> str:
+        return "tie"
+
+
+def test_a_class_among_the_teachers_is_instantiated_once(store: LabelStore, tmp_path: Path) -> None:
+    Counting.made = 0
+    config = TrainConfig(teacher=f"human+{__name__}:Counting")
+    check_teachers(config)
+    Panel.from_config(config, store, SPEC, tmp_path)
+    assert Counting.made == 1
+
+
 def footage(i: int) -> Footage:
     """Segment i earns i a step."""
     frames, action = np.full((2, 1), i, np.float32), np.zeros(2, np.int64)

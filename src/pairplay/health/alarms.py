@@ -7,7 +7,6 @@ until its cause has been away for a few iterations, so that it does not flicker.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -26,8 +25,6 @@ FALL_Z = 3.5
 LEAST_RECENT = 20
 """Answers needed on either side of a fall."""
 RISE_Z = 2.0
-TREND = 12
-"""Iterations over which a rise of the predicted return is looked for."""
 OUTSIDE = 0.25
 """Share of rewards outside the labelled 1–99 % range that is too many; 2 % are outside by definition."""
 FLAT = 0.01
@@ -58,8 +55,10 @@ class Vitals:
     """What one iteration showed. None is for what could not be measured."""
 
     step: int
-    predicted_return: float | None = None
-    """Mean return of the latest episodes in predicted reward."""
+    rewards: Sequence[float] = ()
+    """Mean predicted reward of each of the latest rollouts, oldest first, all by one set of parameters."""
+    rewards_since: int = 0
+    """The step at which the first of those rollouts began."""
     recent: Agreement | None = None
     """Answers of the moving window, predicted before training."""
     earlier: Agreement | None = None
@@ -71,7 +70,8 @@ class Vitals:
     outside_share: float | None = None
     """Share of on-policy rewards outside the 1–99 % range of those on labelled segments."""
     reward_std: float | None = None
-    """Of the predicted rewards of the rollout, as a part of the spread they are scaled to."""
+    """Of the predicted rewards of the rollout, as a part of the spread they are scaled to, or of that on labelled
+    clips where nothing scales them."""
     spread: float | None = None
     """Mean ensemble spread in the same unit; None for a single member, which has none."""
 
@@ -80,7 +80,6 @@ class Alarms:
     """Looks at each iteration and holds the alarms in force. Its state goes into a checkpoint."""
 
     def __init__(self) -> None:
-        self._returns: deque[tuple[int, float]] = deque(maxlen=TREND)
         self._streak: dict[str, int] = {}
         self._calm: dict[str, int] = {}
         self._in_force: dict[str, Alarm] = {}
@@ -92,8 +91,6 @@ class Alarms:
 
     def look(self, vitals: Vitals) -> tuple[Alarm, ...]:
         """Take in one iteration; the alarms in force after it."""
-        if vitals.predicted_return is not None:
-            self._returns.append((vitals.step, vitals.predicted_return))
         seen = self._seen(vitals)
         for code, patience in PATIENCE.items():
             if (message := seen.get(code)) is not None:
@@ -113,7 +110,6 @@ class Alarms:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON."""
         return {
-            "returns": [list(point) for point in self._returns],
             "streak": dict(self._streak),
             "calm": dict(self._calm),
             "in_force": [list(alarm) for alarm in self.in_force],
@@ -121,14 +117,13 @@ class Alarms:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
-        self._returns = deque(((int(step), float(value)) for step, value in state["returns"]), maxlen=TREND)
         self._streak, self._calm = dict(state["streak"]), dict(state["calm"])
         alarms = [Alarm(code, str(message), int(step)) for code, message, step in state["in_force"] if code in PATIENCE]
         self._in_force = {alarm.code: alarm for alarm in alarms}
 
     def _seen(self, vitals: Vitals) -> dict[Code, str]:
         found: dict[Code, str | None] = {
-            "exploited": self._exploited(vitals),
+            "exploited": _exploited(vitals),
             "out_of_range": _out_of_range(vitals),
             "constant_reward": _constant_reward(vitals),
             "collapsed_ensemble": _collapsed_ensemble(vitals),
@@ -136,17 +131,18 @@ class Alarms:
         }
         return {code: message for code, message in found.items() if message is not None}
 
-    def _exploited(self, vitals: Vitals) -> str | None:
-        recent, earlier = vitals.recent, vitals.earlier
-        if recent is None or earlier is None or not fell(earlier, recent):
-            return None
-        if kendall_z([value for _, value in self._returns]) < RISE_Z:
-            return None
-        return (
-            f"Predicted reward has risen since step {self._returns[0][0]:,} while its agreement with the answers fell "
-            f"from {_percent(earlier.accuracy.value)} to {_percent(recent.accuracy.value)}: the agent may exploit "
-            "mistakes of the reward model, so answer more pairs of its newest clips before you trust what it does."
-        )
+
+def _exploited(vitals: Vitals) -> str | None:
+    recent, earlier = vitals.recent, vitals.earlier
+    if recent is None or earlier is None or not fell(earlier, recent):
+        return None
+    if kendall_z(vitals.rewards) < RISE_Z:
+        return None
+    return (
+        f"Predicted reward has risen since step {vitals.rewards_since:,} while its agreement with the answers fell "
+        f"from {_percent(earlier.accuracy.value)} to {_percent(recent.accuracy.value)}: the agent may exploit "
+        "mistakes of the reward model, so answer more pairs of its newest clips before you trust what it does."
+    )
 
 
 def fell(earlier: Agreement, recent: Agreement) -> bool:

@@ -29,8 +29,7 @@ class Oversight:
         self.watch = Watch(
             PredictionLog(run.predictions_jsonl),
             held_out=lambda comparisons: split_of(model, comparisons, splitter).held_ED,
-            # Where nothing scales it, a reward is in the unit of the answers' log odds.
-            target_std=config.reward_model.target_std if config.reward_model.normalise else 1.0,
+            target_std=config.reward_model.target_std if config.reward_model.normalise else None,
             piece=piece,
             stride=config.reward_model.fit_stride,
         )
@@ -45,13 +44,12 @@ class Oversight:
         estimate: Estimate | None,
         *,
         step: int,
-        predicted_return: float | None,
     ) -> Metrics:
         """The figures of this iteration. `estimate` is the relabelled rollout; None before the model has learnt."""
         self.watch.predict(self.model, comparisons, answers, step=step, trained=estimate is not None)
         if estimate is None:
             return no_metrics()
-        return self.watch.look(self.model, comparisons, estimate, rollout, step=step, predicted_return=predicted_return)
+        return self.watch.look(self.model, comparisons, estimate, rollout, step=step)
 
     def after_fit(self, answers: int, recent: Sequence[Segment]) -> None:
         """See whether the answers since the last look have changed how the model ranks behaviour."""

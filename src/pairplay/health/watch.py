@@ -47,6 +47,10 @@ class Model(Protocol):
         """For every segment, the rewards of every stride-th step."""
         ...
 
+    def rollout_rewards(self) -> Sequence[float]:
+        """The mean reward of each of the latest rollouts, oldest first, by the parameters of now."""
+        ...
+
 
 @dataclass(frozen=True)
 class _Labelled:
@@ -56,6 +60,8 @@ class _Labelled:
     low: float
     """The 1 % and 99 % points of the rewards on labelled segments."""
     high: float
+    std: float
+    """Their standard deviation."""
     spread: float
     """Mean ensemble spread there."""
 
@@ -68,13 +74,13 @@ class Watch:
         log: PredictionLog,
         *,
         held_out: Callable[[Sequence[Comparison]], BoolArray],
-        target_std: float,
+        target_std: float | None,
         piece: int,
         stride: int = 1,
     ) -> None:
         """`held_out` gives `[E, D]`: which member never trains on which comparison. `target_std` is the spread that
-        rewards are scaled to. `piece` is how many steps of a rollout make one point of the correlation. Of clips, every
-        stride-th step is measured."""
+        rewards are scaled to, None where they are not. `piece` is how many steps of a rollout make one point of the
+        correlation. Of clips, every stride-th step is measured."""
         self.log = log
         self.alarms = Alarms()
         self._held_out = held_out
@@ -128,7 +134,6 @@ class Watch:
         rollout: Rollout,
         *,
         step: int,
-        predicted_return: float | None,
     ) -> Metrics:
         """Measure, decide on alarms, and give the figures of this iteration. `estimate` is the relabelled rollout.
 
@@ -141,6 +146,9 @@ class Watch:
         labelled, reward = self._labelled, estimate.mean
         outside = None if labelled is None else float(((reward < labelled.low) | (reward > labelled.high)).mean())
         spread = float(estimate.std.mean())
+        # Where nothing scales rewards, narrow behaviour has narrow ones: clips of all kinds tell what none would be.
+        unit = self._target_std if self._target_std is not None else labelled.std if labelled else None
+        rewards = model.rollout_rewards()
         predictions = self.log.predictions
         known = informed(predictions)
         same = [prediction for prediction in known if prediction.strategy == known[-1].strategy]
@@ -148,14 +156,15 @@ class Watch:
         self.alarms.look(
             Vitals(
                 step=step,
-                predicted_return=predicted_return,
+                rewards=rewards,
+                rewards_since=max(0, step - len(rewards) * reward.size),
                 recent=agree(same[-RECENT:]),
                 earlier=agree(same[-RECENT - EARLIER : -RECENT]),
                 prequential=agree(known[-EARLIER:]),
                 held_out=labelled.held_out if labelled else None,
                 outside_share=outside,
-                reward_std=float(reward.std()) / self._target_std,
-                spread=spread / self._target_std if predictions and len(predictions[-1].p) > 1 else None,
+                reward_std=_part(float(reward.std()), unit),
+                spread=_part(spread, unit) if predictions and len(predictions[-1].p) > 1 else None,
             )
         )
         predicted, true = (pieces(of, self._piece) for of in (reward, rollout.env_reward))
@@ -190,7 +199,7 @@ class Watch:
         if (saved := state["labelled"]) is not None:
             held = saved["held_out"]
             of = Agreement(**held | {"accuracy": Interval(*held["accuracy"])})
-            self._labelled = _Labelled(of, saved["low"], saved["high"], saved["spread"])
+            self._labelled = _Labelled(of, saved["low"], saved["high"], saved["std"], saved["spread"])
 
     def close(self) -> None:
         self.log.close()
@@ -205,7 +214,8 @@ class Watch:
         rewards = np.concatenate([estimate.mean for estimate in estimates])
         low, high = np.quantile(rewards, (0.01, 0.99))
         spread = float(np.concatenate([estimate.std for estimate in estimates]).mean())
-        return _Labelled(agreement(p_D[known], mu_D[known]), float(low), float(high), spread)
+        held_out = agreement(p_D[known], mu_D[known])
+        return _Labelled(held_out, float(low), float(high), float(rewards.std()), spread)
 
 
 def no_metrics() -> Metrics:
@@ -244,6 +254,11 @@ def evenly(comparisons: Sequence[Comparison], most: int) -> list[Comparison]:
     if len(comparisons) <= most:
         return list(comparisons)
     return [comparisons[i] for i in np.linspace(0, len(comparisons) - 1, most).round().astype(int)]
+
+
+def _part(value: float, whole: float | None) -> float | None:
+    """How much of the whole it is; 0 of nothing, None of what is not known."""
+    return None if whole is None else value / whole if whole > 0 else 0.0
 
 
 def _named(name: str, of: Agreement) -> Metrics:

@@ -153,6 +153,16 @@ class RewardModel:
         parts = torch.split(self._predict(self._film(segments, taken)), [len(steps) for steps in taken], dim=1)
         return [self._estimate(reward_EL) for reward_EL in parts]
 
+    def rollout_rewards(self) -> list[float]:
+        """The mean reward of each of the latest rollouts, oldest first, as far as the current parameters know them.
+
+        All are in one unit, whatever the reward's scale was when they were played.
+        """
+        known = ~self.reference.reward.isnan().any(1)
+        reward_R = self._pay(self.reference.reward[known].T).mean(0)
+        rollout_R = self.reference.rollout[known]
+        return [float(reward_R[rollout_R == number].mean()) for number in np.unique(rollout_R.numpy())]
+
     @torch.no_grad()
     def features(self, segments: Sequence[Segment]) -> FloatArray:
         """A description of each segment for measuring distances: last hidden layers averaged over steps, `[S, E·H]`."""

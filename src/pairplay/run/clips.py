@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import tempfile
 import uuid
@@ -24,11 +25,18 @@ SMALL_SIDE = 256
 
 H.264 as browsers play it keeps one colour for each 2 x 2 pixels; doubling gives each pixel of the game its own.
 """
+MOST_FPS = 30.0
+"""Simulators may take 125 steps a second; a person sees no more in so many pictures, and drawing them is dear."""
 # One thread: clips are encoded beside training, and a second thread would only take its time. Doubled pictures take
 # little longer at the slower preset and are half as large. MuJoCo's are as good and as large either way, and take a
 # third less time at the quicker one.
 _DOUBLED = {"preset": "veryfast", "crf": "20", "threads": "1"}
 _AS_THEY_ARE = {"preset": "superfast", "crf": "23", "threads": "1"}
+
+
+def picture_stride(steps_per_second: float) -> int:
+    """Steps from one picture of a clip to the next: 1 up to `MOST_FPS`."""
+    return math.ceil(steps_per_second / MOST_FPS)
 
 
 def encode(pictures: Picture, fps: float) -> bytes:

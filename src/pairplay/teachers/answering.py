@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import Given, LabelStore, LeasedQuery, Receipt
+from pairplay.run.clips import picture_stride
 from pairplay.seeding import rng
 from pairplay.teachers.base import Exhibit, Teacher
 from pairplay.teachers.context import TeacherContext
@@ -83,10 +84,11 @@ def _exhibits(
         Exhibit(
             segment_id=segment_id,
             clip=None if clip == NO_CLIP else clips_dir / f"{clip}.mp4",
-            clip_fps=spec.clip_fps,
+            clip_fps=spec.clip_fps / picture_stride(spec.clip_fps),
             env_id=spec.env_id,
             env_reward=env_reward,
             context=context,
+            stride=picture_stride(spec.clip_fps),
         )
         for (segment_id, clip), env_reward in zip(sides, rewards, strict=True)
     )

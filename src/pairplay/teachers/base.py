@@ -64,15 +64,20 @@ class Exhibit:
     clip: Path | None
     """The MP4 that the page plays; None where nothing was drawn (`--queries.clips none`)."""
     clip_fps: float
+    """Pictures a second at natural speed."""
     env_id: str
     env_reward: FloatArray
     """`[L]` the environment's own reward of each step."""
     context: TeacherContext = TeacherContext()  # noqa: RUF009 - frozen
     """What the trainer knew when it had the query answered; the same on both sides."""
+    stride: int = 1
+    """Steps from one picture to the next: more than 1 where the simulator takes over 30 steps a second."""
 
     @cached_property
     def pictures(self) -> Picture:
-        """`[L, H, W, 3]` RGB, decoded from the clip when first asked for. UserError where nothing was drawn."""
+        """`[P, H, W, 3]` RGB, P = ⌈L / stride⌉, decoded from the clip when first asked for; picture i shows the moment
+        before step i · stride. With `--queries.clips still` there is one, of the middle. UserError where nothing was
+        drawn."""
         if self.clip is None:
             raise UserError(
                 "this teacher looks at pictures, and --queries.clips none draws none: start a run with clips whole"
@@ -91,6 +96,22 @@ def load_teacher(name: str) -> Teacher:
     that a teacher can remember what it has seen; it forgets when the process ends. UserError when there is no such
     teacher, option, module or function; calling the teacher raises it too when what comes back is no answer.
     """
+    found = find_teacher(name)
+    teacher: Teacher = found() if isinstance(found, type) else found
+    if not callable(teacher):
+        raise UserError(f"{name} is no teacher: it must be a function of (left, right, rng), not {teacher!r}")
+
+    def checked(left: Exhibit, right: Exhibit, rng: np.random.Generator) -> Answer:
+        answer = teacher(left, right, rng)
+        if answer not in ANSWERS:
+            raise UserError(f"teacher {name} answered {answer!r}: return one of {', '.join(ANSWERS)}")
+        return answer
+
+    return checked
+
+
+def find_teacher(name: str) -> Any:
+    """What the name stands for, a function or a class; called it is only by `load_teacher`. UserError as there."""
     head, colon, tail = name.partition(":")
     options = _options(head, tail) if colon else {}
     target = TEACHERS[head] if head in TEACHERS and (options or not colon) else name
@@ -100,19 +121,9 @@ def load_teacher(name: str) -> Teacher:
             f"{unknown('teacher', head or name, (*TEACHERS, HUMAN))}. Your own is named pkg.module:function"
         )
     found = _find(_import(module_name), attribute)
-    if options:
-        found = partial(found, **options)
-    teacher: Teacher = found() if isinstance(found, type) else found
-    if not callable(teacher):
-        raise UserError(f"{target} is no teacher: it must be a function of (left, right, rng), not {teacher!r}")
-
-    def checked(left: Exhibit, right: Exhibit, rng: np.random.Generator) -> Answer:
-        answer = teacher(left, right, rng)
-        if answer not in ANSWERS:
-            raise UserError(f"teacher {name} answered {answer!r}: return one of {', '.join(ANSWERS)}")
-        return answer
-
-    return checked
+    if not callable(found):
+        raise UserError(f"{target} is no teacher: it must be a function of (left, right, rng), not {found!r}")
+    return partial(found, **options) if options else found
 
 
 def _options(head: str, tail: str) -> dict[str, float]:

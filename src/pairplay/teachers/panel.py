@@ -11,7 +11,7 @@ from pairplay.labels.store import LabelStore
 from pairplay.seeding import rng
 from pairplay.teachers.answering import answer_pending
 from pairplay.teachers.availability import answerable, check
-from pairplay.teachers.base import HUMAN, Teacher, load_teacher
+from pairplay.teachers.base import HUMAN, Teacher, find_teacher, load_teacher
 from pairplay.teachers.context import TeacherContext
 from pairplay.types import EnvSpec, UserError
 
@@ -28,7 +28,7 @@ def parse_teachers(names: str) -> tuple[bool, tuple[str, ...]]:
         if parts.count(part) > 1:
             raise UserError(f"teacher '{names}' names {part} twice: once is enough")
         if part != HUMAN:
-            load_teacher(part)
+            find_teacher(part)
     return HUMAN in parts, tuple(part for part in parts if part != HUMAN)
 
 
