@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -124,9 +125,12 @@ class Running:
 def started(
     contenders: Iterable[Contender], cwd: Path, environment: Mapping[str, str], say: Callable[[str], None]
 ) -> Iterator[dict[str, Running]]:
-    """Those that can be brought into their stride, warm and held; they end with the block."""
+    """Those that can be brought into their stride, warm and held; they end with the block, and with this process."""
     running: dict[str, Running] = {}
     with ExitStack() as stack:
+        # A held process cannot end by itself: whoever ends us must not leave it so.
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            stack.callback(signal.signal, number, signal.signal(number, lambda n, _: sys.exit(128 + n)))
         for contender in contenders:
             say(f"warming up: {contender.name}")
             one = stack.enter_context(Running(contender, cwd, environment))

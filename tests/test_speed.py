@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -90,6 +92,27 @@ def test_programs_end_with_the_block(contender: Make, tmp_path: Path) -> None:
     with turns.started([contender("one", steps=1)], tmp_path, os.environ, lambda _: None) as running:
         process = running["one"].process
     assert process.returncode == -9
+
+
+def test_held_programs_end_with_a_holder_that_is_terminated(contender: Make, tmp_path: Path) -> None:
+    words = contender("one", steps=1).words
+    program = (
+        "import os, pathlib, sys, time, turns\n"
+        f"run = pathlib.Path({str(tmp_path / 'one')!r})\n"
+        f"one = turns.Contender('one', {words!r}, run / 'metrics.jsonl')\n"
+        "with turns.started([one], run.parent, os.environ, lambda said: None) as running:\n"
+        "    print(running['one'].process.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    words = (sys.executable, "-c", program)
+    environment = os.environ | {"PYTHONPATH": str(FOLDER)}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        held = int(holder.stdout.readline())
+        holder.terminate()
+        assert holder.wait(30) == 128 + signal.SIGTERM
+    with pytest.raises(ProcessLookupError):
+        os.kill(held, 0)
 
 
 def test_who_fails_is_left_out_and_the_log_is_named(contender: Make, tmp_path: Path) -> None:

@@ -46,6 +46,11 @@ class Inquiry:
         self.spec: EnvSpec = envs.spec
         self.filmed = config.queries.clips != "none"
         self.recordable = envs.recordable if self.filmed else envs.num_envs
+        if self.recordable == 0 and self.spec.is_image and config.env.colour_envs == 0:
+            raise UserError(
+                "--env.colour-envs 0 leaves no clips that could be shown: use 1 or more, or let a synthetic teacher "
+                "judge by rewards alone (--teacher oracle --queries.clips none)"
+            )
         if self.recordable == 0:
             raise UserError(
                 f"{config.env_id} draws no pictures that a person could compare. Let a synthetic teacher judge by its "

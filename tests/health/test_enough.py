@@ -87,6 +87,19 @@ def test_the_best_have_to_stay_the_best() -> None:
     assert enough.check(answers=120, now=returns(before), recent=returns(before), right=80, judged=100)
 
 
+def test_a_restart_that_has_lost_the_segments_takes_nothing_back() -> None:
+    enough = Enough(least=0, checks=2)
+    watch(enough, answers=100, moved=0.0)
+    watch(enough, answers=110, moved=0.0)
+    assert watch(enough, answers=120, moved=0.0)
+    again = Enough(least=0, checks=2)
+    again.load(enough.state())
+    new = returns(np.arange(40.0))
+    assert again.check(answers=130, now={}, recent=new, right=80, judged=100)
+    assert again.check(answers=140, now=new, recent=new, right=80, judged=100)
+    assert not again.check(answers=150, now=returns(-np.arange(40.0)), recent=new, right=80, judged=100)
+
+
 def test_few_segments_say_nothing() -> None:
     enough = Enough(least=0, checks=1)
     few = dict(list(returns(np.arange(40.0)).items())[:19])

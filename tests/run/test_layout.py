@@ -102,6 +102,13 @@ def test_a_part_that_fits_several_lists_them(root: Path) -> None:
         RunDir.open("CartPole-v1", root=root)
 
 
+def test_a_whole_name_is_that_run_however_others_begin(root: Path) -> None:
+    for name in ("mine2", "notmine"):
+        (root / name).mkdir()
+        (root / name / "config.toml").touch()
+    assert RunDir.open("mine", root=root).path == root / "mine"
+
+
 def test_a_typing_error_gets_the_nearest_run(root: Path) -> None:
     with pytest.raises(UserError, match=r"not a run.*Did you mean .*20260103-140000-1"):
         RunDir.open(root / "ALE-Enduro-v5" / "20260103-140000-9", root=root)

@@ -66,6 +66,10 @@ class Enough:
         model that has learnt nothing ranks steadily too.
         """
         both = sorted(self.watched.keys() & now.keys())
+        if len(both) < LEAST_SEGMENTS:
+            # Too few to compare: of a run that was resumed most are gone. That is no news of what the answers do.
+            self.watched, self._answers = dict(recent), answers
+            return self.is_enough
         before_S, now_S = (np.array([returns[id] for id in both]) for returns in (self.watched, now))
         found = Check(
             answers,
@@ -73,12 +77,7 @@ class Enough:
             top_agreement(before_S, now_S),
             wilson(right, judged).low or 0.0,
         )
-        is_steady = (
-            len(both) >= LEAST_SEGMENTS
-            and found.correlation >= self.steady
-            and found.top >= self.top
-            and found.accuracy > 0.5
-        )
+        is_steady = found.correlation >= self.steady and found.top >= self.top and found.accuracy > 0.5
         if is_steady and self._passed == 0:
             self._since = self._answers
         self._passed = self._passed + 1 if is_steady else 0

@@ -39,7 +39,8 @@ class FitMetrics:
 
 
 ROUND = 64
-"""Visits at least between two moves of the L2 coefficients: among the first few answers every pass would be one."""
+"""Visits between two moves of the L2 coefficients within a fit, or a whole pass if that is more: among the first few
+answers every pass would be one. The end of a fit moves them too, by the latest loss of each comparison that it met."""
 
 
 def fit(

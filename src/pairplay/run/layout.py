@@ -93,7 +93,7 @@ class RunDir:
 
     @classmethod
     def open(cls, path: str | Path, *, root: Path = RUNS) -> RunDir:
-        """The run at `path`; or `latest`; or the one run under `root` whose name begins or ends so.
+        """The run at `path`; or `latest`; or the one run under `root` of that name, or whose name begins or ends so.
 
         UserError, with the nearest names, when there is none or when several fit.
         """
@@ -103,7 +103,9 @@ class RunDir:
         wanted = str(path).strip("/")
         if wanted == "latest" and runs:
             return cls(runs[-1])
-        fits = [run for run in runs if any(n.startswith(wanted) or n.endswith(wanted) for n in _names(run, root))]
+        names = {run: _names(run, root) for run in runs}
+        fits = [run for run in runs if wanted in names[run]]
+        fits = fits or [run for run in runs if any(n.startswith(wanted) or n.endswith(wanted) for n in names[run])]
         if wanted and len(fits) == 1:
             return cls(fits[0])
         if wanted and fits:
