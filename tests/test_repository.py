@@ -163,8 +163,13 @@ def test_pins_cover_everything_that_gets_installed() -> None:
 
 
 def declared_beside(path: Path) -> list[Requirement]:
-    """What a program that runs in its library's environment, `<library>_….py`, may use: `<library>.txt` beside it."""
+    """What a program that runs in its library's environment, `<library>_….py`, may use: `<library>.txt` beside it.
+
+    What lies in `beside_<library>/` runs there too.
+    """
     own = path.with_name(f"{path.stem.partition('_')[0]}.txt")
+    if path.parent.name.startswith("beside_"):
+        own = path.parent.with_name(f"{path.parent.name.removeprefix('beside_')}.txt")
     lines = own.read_text().splitlines() if path in PROGRAMS and own.exists() else []
     return [Requirement(line) for line in lines if line and not line.startswith("#")]
 

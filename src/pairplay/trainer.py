@@ -393,10 +393,6 @@ class Trainer:
     def close(self) -> None:
         """Release environments, files and the worker."""
         with ExitStack() as stack:  # all of them, whatever one of them meets
-            stack.callback(self.store.close)
-            stack.callback(self.envs.close)
-            stack.callback(self.writer.close)
-            if self.oversight is not None:
-                stack.callback(self.oversight.close)
-            if self.inquiry is not None:
-                stack.callback(self.inquiry.close)
+            for part in (self.store, self.envs, self.writer, self.oversight, self.inquiry):  # the last one first
+                if part is not None:
+                    stack.callback(part.close)
