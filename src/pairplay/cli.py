@@ -139,7 +139,7 @@ class DoctorCommand:
 
 @dataclass(frozen=True)
 class BenchCommand:
-    """Measure the speed on this machine, beside Stable-Baselines3, TorchRL and imitation, in turns: some 20 minutes.
+    """Measure the speed here, in turns with Stable-Baselines3, TorchRL, CleanRL and imitation: some 20 minutes.
 
     Needs a checkout of Pairplay. Each library gets a virtual environment of its own first, which takes some minutes
     once. The table goes into benchmarks/, that of a part into runs/speed.
