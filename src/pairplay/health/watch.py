@@ -196,7 +196,8 @@ class Watch:
         self.alarms.load(state["alarms"])
         self._looks = int(state["looks"])
         self._labelled = None
-        if (saved := state["labelled"]) is not None:
+        saved = state["labelled"]
+        if saved is not None and "std" in saved:  # not in checkpoints of before: then it is measured anew
             held = saved["held_out"]
             of = Agreement(**held | {"accuracy": Interval(*held["accuracy"])})
             self._labelled = _Labelled(of, saved["low"], saved["high"], saved["std"], saved["spread"])
