@@ -1,6 +1,6 @@
 """Claim: 290 answers of a teacher who sees only the clips teach more in 30,208 steps of Enduro than the true reward.
 
-    .venv/bin/python benchmarks/enduro_quick.py              (or make bench)
+    .venv/bin/python benchmarks/enduro_quick.py
 
 Ten seeds of each, 20 runs of 2 to 4 minutes: about an hour on 2 cores, one run at a time. Also: --seeds, --jobs 2,
 --list, --report-only. Goes on where it was interrupted; writes `benchmarks/enduro_quick_<hardware>_<date>.md` and .png.

@@ -108,7 +108,8 @@ class RewardModelConfig:
     held_out: float = 0.368
     """Share of the comparisons held out of each member for validation (paper: 1/e); 0 trains on all."""
     network: Literal["paper", "nature", "small"] = "small"
-    """Pictures: the two convolutions of Mnih et al. 2013, the three of Mnih et al. 2015, or the paper's four."""
+    """Pictures: the four convolutions of Christiano et al. 2017, the three of Mnih et al. 2015, or the two of Mnih et
+    al. 2013."""
     batch_norm: bool = False
     """Pictures: batch normalisation after each convolution, with running statistics when predicting."""
     dropout: float = 0.0
@@ -192,7 +193,7 @@ class TrainConfig:
     """Train an agent from comparisons of its clips (or, with --reward env, from the environment's own reward)."""
 
     env_id: str = "ALE/Enduro-v5"
-    """Any Gymnasium environment id."""
+    """Any Gymnasium environment id; your own as module:Name-v0, where importing the module registers it."""
     reward: Literal["learned", "env"] = "learned"
     """Learn from comparisons, or from the environment's own reward (the baseline)."""
     teacher: str = "human"

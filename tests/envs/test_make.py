@@ -40,7 +40,8 @@ def test_an_id_may_name_the_module_that_registers_it(tmp_path: Path, monkeypatch
         "import gymnasium\n"
         "gymnasium.register('MyCartPole-v0', entry_point='gymnasium.envs.classic_control:CartPoleEnv')\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path not in ("", ".")])
+    monkeypatch.chdir(tmp_path)
     envs = make_envs("my_games:MyCartPole-v0", 1, EnvConfig(), seed=0)
     assert envs.reset().shape == (1, 4)
     assert envs.painter().draw(envs.capture(0)[None]).shape == (1, 266, 400, 3)

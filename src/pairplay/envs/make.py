@@ -16,6 +16,7 @@ from pairplay.envs.base import Envs
 from pairplay.envs.fair import check_ends, simulator_options
 from pairplay.envs.hidden_ends import HiddenEnds
 from pairplay.envs.score_masks import rectangles
+from pairplay.names import search_here
 from pairplay.types import UserError
 
 _ATARI = "ale_py.env:AtariEnv"
@@ -81,10 +82,11 @@ def has_mask(env_id: str) -> bool:
 def find_registration(env_id: str) -> Registration:
     """Gymnasium's entry for `env_id`, which may name the module that registers it: `module:Name-v0`.
 
-    Raises UserError with the nearest known name.
+    The module is looked for in the working directory first. Raises UserError with the nearest known name.
     """
     module, _, name = env_id.rpartition(":")
     if module:
+        search_here()
         try:
             importlib.import_module(module)
         except ImportError as error:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -15,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pairplay.names import unknown
+from pairplay.names import search_here, unknown
 from pairplay.run.clips import decode
 from pairplay.teachers.context import TeacherContext
 from pairplay.types import ANSWERS, Answer, FloatArray, Picture, UserError
@@ -145,11 +143,7 @@ def _options(head: str, tail: str) -> dict[str, float]:
 
 
 def _import(name: str) -> ModuleType:
-    here = os.getcwd()
-    # A console script's search path has no working directory, and there the user's own modules are.
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    importlib.invalidate_caches()
+    here = search_here()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
