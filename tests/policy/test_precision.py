@@ -59,17 +59,6 @@ def share_right(precision: Precision, seed: int) -> list[float]:
     return curve
 
 
-def test_values_and_logits_are_finer_than_bf16() -> None:
-    policy = Policy(SPEC, CONFIG, precision="bf16")
-    policy.move_value(1.0, 100.0)  # where bf16 has steps of a half
-    obs = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (16, 2, 40, 40), dtype=np.uint8))
-    with torch.no_grad():
-        logits, value = policy(obs)
-    for output in (logits, value):
-        assert output.dtype == torch.float32
-        assert (output != output.bfloat16().float()).any()
-
-
 @pytest.mark.learning
 def test_bf16_learns_as_fp32_does() -> None:
     precisions: tuple[Precision, ...] = ("fp32", "bf16")

@@ -180,11 +180,9 @@ class Policy(nn.Module):
         if self.twins is not None:
             return self.twins(self.torso(obs.flatten(1)))
         with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.torso(obs).float()
-        # bf16 would round values to 1 part in 256: coarser than what one step earns.
-        with torch.autocast(obs.device.type, enabled=False):
+            features = self.torso(obs)
             logits, value = self.actor(features), self.critic(features)
-        return logits, value.squeeze(1)
+        return logits.float(), value.float().squeeze(1)
 
     def acting(self, generator: torch.Generator) -> Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]:
         """Draws actions `[B]` or `[B, A]`, with their log probabilities `[B]` and the values `[B]`.

@@ -124,10 +124,7 @@ class Head(nn.Module):
         return x_EBi
 
     def forward(self, features_EBi: Tensor, action_BA: Tensor) -> Tensor:
-        embedded_EBh = self.embed(features_EBi, action_BA)
-        # bf16 would round rewards to 1 part in 256, and shaping multiplies their differences.
-        with torch.autocast(embedded_EBh.device.type, enabled=False):
-            reward_EB1: Tensor = self.out(embedded_EBh.float())
+        reward_EB1: Tensor = self.out(self.embed(features_EBi, action_BA))
         return reward_EB1.squeeze(-1)
 
 
