@@ -56,7 +56,9 @@ def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bo
         return go_on(config, run, port=port, open_page=open_page, profile=profile)
     except UserError:
         # An option that only the environments or the networks could refuse: nothing is in the run but that option.
-        shutil.rmtree(run.path, ignore_errors=True)
+        metrics = run.metrics_jsonl
+        if not any(run.clips.iterdir()) and not (metrics.exists() and metrics.stat().st_size):
+            shutil.rmtree(run.path, ignore_errors=True)
         raise
 
 
