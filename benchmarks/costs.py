@@ -45,7 +45,7 @@ GLUCARD_MB = 1.54
 """What glucard's program keeps of an answered pair (2024, its own format), in memory."""
 
 REPEATS = 3
-"""Runs of what is measured in time: one run of growth was seen at 0.98 and another at 1.17, of the same code."""
+"""Runs of what is measured in time: the noise of one is as large as the growth that is looked for."""
 
 Figures = dict[str, tuple[float, str]]
 """What was measured: a number, and its words on the page with `{}` in the number's place."""
