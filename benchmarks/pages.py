@@ -90,6 +90,7 @@ def provenance(name: str, rows: Sequence[Row], jobs: Sequence[Job]) -> Iterator[
         yield f"**Incomplete:** {len(rows)} of {len(jobs)} runs are there."
     machines = {
         f"{h['cpu']}, {h['cores']} cores, {h['threads']} thread(s) a run, {h['system']}"
+        + (f", {h['gpu']}" if "gpu" in h else "")
         + (f", {row.origin.beside} runs beside each other" if row.origin.beside > 1 else "")
         for row in rows
         for h in [row.origin.hardware]

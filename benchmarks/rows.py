@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from pairplay import __version__
 from pairplay.run.metrics import STEP, Metrics
@@ -46,7 +47,8 @@ class Origin:
     """Of the checkout when the run was started, with `+changes` where its source had uncommitted ones."""
     versions: Mapping[str, str]
     hardware: Mapping[str, str | float]
-    """cpu, machine, system, cores of the machine, threads of this run, the machine's mean load at its end."""
+    """cpu, machine, system, cores of the machine, threads of this run, the machine's mean load at its end; gpu where
+    there is one that was free to be used."""
     beside: int
     """So many runs shared the machine, this one included: what `seconds` is worth."""
     interruptions: int
@@ -154,12 +156,14 @@ def hardware(threads: int) -> dict[str, str | float]:
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
+    gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
         "cpu": named or platform.processor() or "unknown",
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count() or 1,
         "threads": threads,
+        **gpu,
     }
 
 

@@ -123,17 +123,26 @@ class Running:
 
 @contextmanager
 def started(
-    contenders: Iterable[Contender], cwd: Path, environment: Mapping[str, str], say: Callable[[str], None]
+    contenders: Iterable[Contender],
+    cwd: Path,
+    environment: Mapping[str, str],
+    say: Callable[[str], None],
+    *,
+    together: bool = False,
 ) -> Iterator[dict[str, Running]]:
-    """Those that can be brought into their stride, warm and held; they end with the block, and with this process."""
+    """Those that can be brought into their stride, warm and held; they end with the block, and with this process.
+
+    They get warm one after the other, or `together`, where there are cores enough.
+    """
     running: dict[str, Running] = {}
     with ExitStack() as stack:
         # A held process cannot end by itself: whoever ends us must not leave it so.
         for number in (signal.SIGTERM, signal.SIGHUP):
             stack.callback(signal.signal, number, signal.signal(number, lambda n, _: sys.exit(128 + n)))
-        for contender in contenders:
+        begun = (stack.enter_context(Running(contender, cwd, environment)) for contender in contenders)
+        for one in list(begun) if together else begun:
+            contender = one.contender
             say(f"warming up: {contender.name}")
-            one = stack.enter_context(Running(contender, cwd, environment))
             try:
                 one.warm_up()
                 running[contender.name] = one

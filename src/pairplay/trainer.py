@@ -210,6 +210,7 @@ class Trainer:
             num_steps=config.ppo.num_steps,
             film=self.inquiry.film(windows) if self.inquiry is not None else {},
             value_of=self.ppo.policy if self.learning else None,
+            device=self.ppo.device,
             stopwatch=self.stopwatch,
         )
         if self.inquiry is not None:

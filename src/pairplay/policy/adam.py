@@ -18,7 +18,10 @@ Moments = Mapping[str, Tensor]
 class Adam(Protocol):
     """Moves parameters by their gradients."""
 
-    def step(self, learning_rate: float, max_norm: float) -> None:
+    def set_rate(self, learning_rate: float) -> None:
+        """The size of the steps from now on."""
+
+    def step(self, max_norm: float) -> None:
         """One step down gradients that are first scaled to a norm of at most `max_norm`, and are then used up."""
 
     def moments(self, parameter: Tensor) -> Moments:
@@ -29,15 +32,26 @@ class Adam(Protocol):
 
 
 class SeparateAdam:
-    """For parameters that autograd differentiates, each with memory of its own."""
+    """For parameters that autograd differentiates, each with memory of its own. On a GPU its steps can be recorded."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self._parameters = parameters
-        self._adam = torch.optim.Adam(parameters, betas=(BETA1, BETA2), eps=EPSILON, fused=True)
+        device = parameters[0].device
+        on_gpu = device.type == "cuda"
+        # A tensor there: in a recording a number would stay what it was.
+        rate: float | Tensor = torch.zeros((), device=device) if on_gpu else 0.0
+        self._adam = torch.optim.Adam(
+            parameters, rate, betas=(BETA1, BETA2), eps=EPSILON, fused=True, capturable=on_gpu
+        )
 
-    def step(self, learning_rate: float, max_norm: float) -> None:
+    def set_rate(self, learning_rate: float) -> None:
         for group in self._adam.param_groups:
-            group["lr"] = learning_rate
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(learning_rate)
+            else:
+                group["lr"] = learning_rate
+
+    def step(self, max_norm: float) -> None:
         nn.utils.clip_grad_norm_(self._parameters, max_norm)
         self._adam.step()
         self._adam.zero_grad(set_to_none=True)
@@ -64,9 +78,13 @@ class BlockAdam:
         self._block, self._gradient = block, gradient
         self._mean, self._square = torch.zeros_like(block), torch.zeros_like(block)
         self._steps = 0
+        self._rate = 0.0
+
+    def set_rate(self, learning_rate: float) -> None:
+        self._rate = learning_rate
 
     @torch.no_grad()
-    def step(self, learning_rate: float, max_norm: float) -> None:
+    def step(self, max_norm: float) -> None:
         gradient = self._gradient
         # The norm plus a little, as in torch's clip_grad_norm_.
         gradient.mul_((max_norm / (torch.linalg.vector_norm(gradient) + 1e-6)).clamp_(max=1.0))
@@ -74,7 +92,7 @@ class BlockAdam:
         self._mean.lerp_(gradient, 1.0 - BETA1)
         self._square.mul_(BETA2).addcmul_(gradient, gradient, value=1.0 - BETA2)
         deviation = self._square.sqrt().div_(math.sqrt(1.0 - BETA2**self._steps)).add_(EPSILON)
-        self._block.addcdiv_(self._mean, deviation, value=-learning_rate / (1.0 - BETA1**self._steps))
+        self._block.addcdiv_(self._mean, deviation, value=-self._rate / (1.0 - BETA1**self._steps))
 
     def moments(self, parameter: Tensor) -> Moments:
         if not self._steps:

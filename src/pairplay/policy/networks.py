@@ -15,6 +15,7 @@ from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
 from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, normal, normal_draws
 from pairplay.policy.twins import Twins
+from pairplay.recorded import Recorded
 from pairplay.types import EnvSpec, UserError
 
 Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
@@ -160,6 +161,7 @@ class Policy(nn.Module):
             self.critic = _mlp(width, config.hidden, 1, gain=1.0)
         self.log_std: Tensor = nn.Parameter(torch.zeros(0 if spec.discrete else spec.action_dim))
         self.twins = self._twins()
+        self.recorded = Recorded(self, self.log_std.device)
 
     def _twins(self) -> Twins | None:
         """State vectors: what computes with the parameters that `actor`, `critic` and `log_std` name."""
@@ -173,6 +175,7 @@ class Policy(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # On another device, or of another dtype, each parameter has memory of its own.
         self.twins = self._twins()
+        self.recorded = Recorded(self, self.log_std.device)
         return self
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -190,7 +193,7 @@ class Policy(nn.Module):
         Good until the parameters change: what every step of a rollout has in common is made here.
         """
         draw = draw_categorical if self.discrete else normal_draws(self.log_std.detach())
-        outputs: Callable[[Tensor], tuple[Tensor, Tensor]] = self
+        outputs: Callable[[Tensor], tuple[Tensor, ...]] = self.recorded
         if self.twins is not None:
             assert isinstance(self.torso, RunningNorm)
             twins, normalise = self.twins, self.torso.fixed()

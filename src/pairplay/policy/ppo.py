@@ -5,7 +5,7 @@ The names are CleanRL's, the metrics carry Stable-Baselines3's tags.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from pairplay.policy.distributions import Estimates
 from pairplay.policy.networks import Policy, RunningNorm
 from pairplay.policy.objective import MEASURED, Samples, gradient, losses
 from pairplay.policy.returns import explained_variance, gae
+from pairplay.recorded import Recorded
 from pairplay.types import Array, EnvSpec, FloatArray, Rollout, UserError
 
 # T steps, N environments, K stacked frames, M minibatches, B samples of a minibatch (of T·N, flattened step-major)
@@ -46,6 +47,7 @@ class PPO:
             if policy.twins is None
             else BlockAdam(policy.twins.block, policy.twins.gradient)
         )
+        self._descend = self._gradient_steps()
         self.updates = 0
 
     def update(
@@ -54,6 +56,7 @@ class PPO:
         """Improve the policy on `reward_TN`, which stands in for `rollout.env_reward` (never read here)."""
         cfg, (T, N) = self.config, rollout.shape
         learning_rate = cfg.learning_rate * (lr_scale if cfg.anneal_lr else 1.0)
+        self.optimizer.set_rate(learning_rate)
         advantage_TN = gae(
             reward_TN,
             rollout.value,
@@ -83,7 +86,7 @@ class PPO:
             now = []
             for index_B, *old_B in zip(order_MB, *old_MB, strict=True):
                 obs = self._stack(frames, age, index_B) if whole is None else whole[index_B]
-                now.append(self._minibatch(obs, action[index_B], Samples(*old_B), learning_rate))
+                now.append(self._descend(obs, action[index_B], *old_B))
             # Read once an update: a number taken from a GPU now would wait for all that is queued there.
             measured.append(losses(Estimates(*map(torch.stack, zip(*now, strict=True))), old_MB, cfg))
             epochs_done += 1
@@ -103,12 +106,16 @@ class PPO:
             "train/n_updates": float(self.updates),
         }
 
-    def _minibatch(self, obs: Tensor, action: Tensor, old: Samples, learning_rate: float) -> Estimates:
-        """One gradient step; what the policy said of the samples before it."""
+    def _gradient_steps(self) -> Callable[..., tuple[Tensor, ...]]:
+        # The optimizer of state vectors counts its steps in Python, which no recording would do.
+        return Recorded(self._minibatch, self.device) if self.spec.is_image else self._minibatch
+
+    def _minibatch(self, obs: Tensor, action: Tensor, *old: Tensor) -> tuple[Tensor, ...]:
+        """One gradient step on `Samples(*old)`; what the policy said of them before it, as in `Estimates`."""
         estimates, backward = self.policy.evaluate(obs, action)
         now = Estimates(*(estimate.detach() for estimate in estimates))
-        backward(gradient(now, old, self.config))
-        self.optimizer.step(learning_rate, self.config.max_grad_norm)
+        backward(gradient(now, Samples(*old), self.config))
+        self.optimizer.step(self.config.max_grad_norm)
         return now
 
     def _tensors(self, *arrays: Array) -> Iterator[Tensor]:
@@ -149,4 +156,5 @@ class PPO:
             moments = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
             if moments:
                 self.optimizer.restore(parameter, moments)
+        self._descend = self._gradient_steps()  # what was recorded moves other moments
         self.updates = int(tensors["ppo.updates"])

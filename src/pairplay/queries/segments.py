@@ -14,8 +14,8 @@ from pairplay.types import Array, FloatArray, Footage, Rollout, Segment
 
 # T steps, N environments, L segment length, K stacked frames, F the shape of one frame
 
-RAW_BYTES = 256 * 2**20
-"""Captures that a pool holds as they are: those of a hundred Atari clips."""
+RAW_BYTES = 384 * 2**20
+"""Captures that a pool holds as they are: those of a hundred and fifty Atari clips."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def cut(
 ) -> Footage | None:
     """The steps of `window` up to the end of its first episode, as copies; None if those are fewer than `min_length`.
 
-    `captures` has a row for each step of the window, or for its first steps at least: the clip is never longer.
+    `captures` has a row for each step of the window, or for its first steps at least: the clip is never longer. Whole,
+    they are kept as they are.
     `step` and `iteration` say when the rollout began. Each life lost, and an end by itself, costs `end_penalty` in the
     footage's `env_reward`, which is what synthetic teachers judge by (Christiano et al. 2017, A.2); the rollout's own
     stays true.
@@ -89,7 +90,7 @@ def cut(
             step=step,
             iteration=iteration,
         ),
-        captures=captures[:length].copy(),
+        captures=captures if length == len(captures) else captures[:length].copy(),
         env_reward=env_reward.astype(np.float32),
     )
 

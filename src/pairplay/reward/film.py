@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from pairplay.types import Comparison, IntArray, Segment
+from pairplay.types import Array, Comparison, IntArray, Segment
 
 
 class Film(NamedTuple):
@@ -30,6 +31,44 @@ class Inputs:
     action: Tensor
     first: Mapping[str, int]
     """The row of each segment's first step."""
+
+
+SHELF_BYTES = 2 * 2**30
+"""Frames that a `Shelf` keeps on a GPU: those of the 3,000 latest answers on Atari take 1.1 GB."""
+
+
+class Shelf:
+    """The frames of segments where the networks compute. On a GPU they stay there: the same clips are asked for again
+    and again, and inflating and sending them takes longer than learning from them.
+    """
+
+    def __init__(self, device: torch.device, *, most_bytes: int = SHELF_BYTES) -> None:
+        self._device = device
+        self._most_bytes = most_bytes if device.type == "cuda" else 0
+        self._bytes = 0
+        self._kept: dict[str, Tensor] = {}
+        """By segment id, the longest unused first."""
+
+    def frames(self, segments: Sequence[Segment]) -> list[Tensor]:
+        """`[K-1 + L, *F]` of each."""
+        found = [self._frames(segment) for segment in segments]
+        while self._bytes > self._most_bytes:
+            self._bytes -= self._kept.pop(next(iter(self._kept))).nbytes
+        return found
+
+    def _frames(self, segment: Segment) -> Tensor:
+        kept = self._kept.pop(segment.id, None)
+        if kept is None:
+            kept = as_tensor(segment.frames, self._device)
+            self._bytes += kept.nbytes
+        self._kept[segment.id] = kept
+        return kept
+
+
+def as_tensor(array: Array, device: torch.device) -> Tensor:
+    """The same numbers, and on the CPU the same memory."""
+    # Arrays that come out of a database are read-only, and torch warns of those.
+    return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(device)
 
 
 def thinned(segments: Sequence[Segment], stride: int) -> list[IntArray]:

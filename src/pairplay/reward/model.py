@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 from pairplay.config import RewardModelConfig
 from pairplay.hardware import Precision
 from pairplay.observations import stack_frames
-from pairplay.reward.film import Film, Inputs, thinned, unique
+from pairplay.reward.film import Film, Inputs, Shelf, as_tensor, thinned, unique
 from pairplay.reward.losses import preference_log_prob
 from pairplay.reward.networks import Convolutions, make_network
 from pairplay.reward.normaliser import Affine, InputMoments, RewardScale, affine
@@ -70,6 +70,7 @@ class RewardModel:
         self.reference = Reference.empty(spec, config.members)
         self.low = torch.tensor(spec.action_low, device=device)
         self.high = torch.tensor(spec.action_high, device=device)
+        self.shelf = Shelf(device)
         self.sound: set[str] = set()
         """Segments whose observations were found to be numbers."""
 
@@ -322,9 +323,9 @@ class RewardModel:
     def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
         """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
         taken = [np.arange(len(segment)) for segment in segments] if taken is None else taken
-        films = [segment.frames for segment in segments]
+        films = self.shelf.frames(segments)
         starts = np.cumsum([0] + [len(film) for film in films[:-1]])
-        frames = self._tensor(np.concatenate(films))[:, None]
+        frames = torch.cat(films)[:, None]
         action = self._tensor(np.concatenate([s.action[steps] for s, steps in zip(segments, taken, strict=True)]))
         within, lengths = np.concatenate(taken), [len(steps) for steps in taken]
         # The step of a state is the row of its oldest possible frame.
@@ -380,5 +381,4 @@ class RewardModel:
         return torch.where(bounded, scaled, action)
 
     def _tensor(self, array: Array) -> Tensor:
-        # Arrays that come out of a database are read-only, and torch warns of those.
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+        return as_tensor(array, self.device)
