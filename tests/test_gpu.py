@@ -189,7 +189,8 @@ def test_the_reward_model_learns_as_on_the_cpu() -> None:
         for number in range(3):
             fit(model, comparisons, pairs=12, rng=np.random.default_rng(number))
         returns.append(model.segment_returns(shown))
-    np.testing.assert_allclose(returns[1], returns[0], rtol=2e-2, atol=1e-3)
+    apart, spread = np.abs(returns[1] - returns[0]).max(), np.ptp(returns[0])
+    assert apart < 0.05 * spread, f"{apart:g} apart, where {spread:g} lie between the best and the worst"
 
 
 def test_a_shelf_keeps_what_was_used_last() -> None:

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from pairplay.config import EnvConfig
 from pairplay.envs.atari import TALL_SCREENS, AtariEnvs, grey_frames
+from pairplay.envs.base import Parted
+from pairplay.envs.make import make_envs
 from pairplay.envs.score_masks import Rectangle, rectangles
 from pairplay.types import Picture, Step
 
@@ -310,6 +312,28 @@ def test_sticky_actions_and_noops_each_make_environments_differ(sticky_actions: 
 
 
 @pytest.mark.timeout(20)
+def test_parts_play_by_themselves_what_all_play_together() -> None:
+    """Whichever part is ahead; across a game over, a lost life and a time limit."""
+    config = EnvConfig(colour_envs=1, max_episode_steps=60)
+    together, parted = (make_envs("ALE/Breakout-v5", 3, replace(config, ends="hide"), seed=5) for _ in range(2))
+    assert isinstance(parted, Parted)
+    assert parted.parts == (slice(0, 1), slice(1, 3))
+    np.testing.assert_array_equal(together.reset(), parted.reset())
+    rng = np.random.default_rng(0)
+    actions = rng.integers(18, size=(140, 3))
+    wholes = [together.step(action) for action in actions]
+    assert any(whole.truncated.any() for whole in wholes)
+    assert any(whole.lost.any() for whole in wholes)
+    for part, envs in enumerate(parted.parts):
+        if part:
+            parted.send(0, actions[0, parted.parts[0]])  # under way while the other part plays on
+        for action, whole in zip(actions, wholes, strict=True):
+            parted.send(part, action[envs])
+            answer = parted.receive(part)
+            for name in ("frames", "env_reward", "terminated", "truncated", "final_frames", "lost"):
+                np.testing.assert_array_equal(getattr(answer, name), getattr(whole, name)[envs], err_msg=name)
+
+
 def test_an_unknown_action_is_an_error_and_not_a_wait_for_ever() -> None:
     envs = made("breakout", EnvConfig(full_action_space=False))
     envs.reset()
@@ -352,7 +376,7 @@ def test_a_time_limit_loses_nothing() -> None:
     assert sum(int(step.truncated[0]) for step in steps) == 2
     assert any(step.lost[0] for step in steps)
     assert not any(step.lost[0] for step in steps if step.truncated[0])
-    for begin_anew in (lambda: envs._restart(np.ones(1, np.bool_), steps[0].frames), envs.reset):
+    for begin_anew in (lambda: envs._restart(envs._groups[0], np.ones(1, np.bool_), steps[0].frames), envs.reset):
         envs._lives[:] = 9  # as after a game that gives lives away
         begin_anew()
         assert not play(envs, 1)[0].lost[0]

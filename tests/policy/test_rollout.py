@@ -1,6 +1,9 @@
 """What `collect` stores is what the networks saw, across resets and across rollouts."""
 
+from dataclasses import fields
+
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
@@ -8,7 +11,7 @@ from pairplay.config import PPOConfig
 from pairplay.observations import stack_frames
 from pairplay.policy.networks import Policy
 from pairplay.policy.rollout import Explorer, PolicyActor, begin, collect
-from pairplay.types import EnvSpec
+from pairplay.types import Array, EnvSpec, Rollout, Step
 
 from .counting_envs import CountingEnvs
 
@@ -67,6 +70,69 @@ def test_a_truncation_is_valued_at_its_own_last_frames() -> None:
     rollout, _, _ = collect(Recorder(), envs, begin(envs), num_steps=4, film={}, value_of=policy)
     assert rollout.final_value[:, 0].tolist() == [0, 0, 1 + 20 + 300, 0]
     assert rollout.last_value.tolist() == [10 + 100 + 1100]
+
+
+class Halves:
+    """Two lots of counting environments, the first of one and the second of two, that can be ahead of each other."""
+
+    def __init__(self) -> None:
+        self.lots = [CountingEnvs(1, length=3), CountingEnvs(2, length=4, truncates=True)]
+        self.parts = (slice(0, 1), slice(1, 3))
+        self.spec, self.num_envs, self.recordable = self.lots[0].spec, 3, 3
+        self.under_way: dict[int, Array] = {}
+        self.order: list[str] = []
+
+    def reset(self) -> Array:
+        return np.concatenate([lot.reset() for lot in self.lots])
+
+    def step(self, action: Array) -> Step:
+        answers = [lot.step(action[envs]) for lot, envs in zip(self.lots, self.parts, strict=True)]
+        return Step(*(np.concatenate([getattr(a, f.name) for a in answers]) for f in fields(Step)))
+
+    def send(self, part: int, action: Array) -> None:
+        assert part not in self.under_way
+        self.under_way[part] = action.copy()
+        self.order.append(f"send {part}")
+
+    def receive(self, part: int) -> Step:
+        self.order.append(f"receive {part}")
+        return self.lots[part].step(self.under_way.pop(part))
+
+    def capture(self, env: int) -> Array:
+        assert (env > 0) not in self.under_way, "it plays"
+        return self.lots[env > 0].capture(max(0, env - 1))
+
+
+class Reader(Recorder):
+    """Acts by what it sees, environment by environment; says of a value what it saw last."""
+
+    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        super().__call__(obs, age)
+        newest = obs[:, -1, 0, 0].long()
+        return newest % 4, age.float(), newest.float()
+
+
+def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = {0: [0], 3: [1, 2], 5: [0, 2]}
+
+    def play(halves: Halves) -> list[tuple[Rollout, dict[tuple[int, int], Array]]]:
+        standing, found = begin(halves), []  # type: ignore[arg-type]
+        for _ in range(3):
+            rollout, standing, captures = collect(Reader(), halves, standing, num_steps=6, film=film)  # type: ignore[arg-type]
+            found.append((rollout, captures))
+        return found
+
+    together, apart = Halves(), Halves()
+    whole = play(together)
+    monkeypatch.setattr("pairplay.policy.rollout._parts", lambda envs, device: envs)
+    in_parts = play(apart)
+    assert together.order == []
+    assert apart.order[:6] == ["send 0", "send 1", "receive 0", "send 0", "receive 1", "send 1"]
+    for (rollout, captures), (other, others) in zip(whole, in_parts, strict=True):
+        for field in fields(Rollout):
+            np.testing.assert_array_equal(getattr(rollout, field.name), getattr(other, field.name), field.name)
+        assert captures.keys() == others.keys()
+        assert all(np.array_equal(captures[key], others[key]) for key in captures)
 
 
 def test_the_same_seed_plays_the_same_rollout() -> None:

@@ -10,7 +10,7 @@ Like Gymnasium's `ALE/*-v5`, a reset does not press FIRE: launching the ball is 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -22,7 +22,7 @@ from pairplay.cores import available_cores
 from pairplay.envs.base import PicturePainter
 from pairplay.envs.score_masks import rectangles
 from pairplay.seeding import int_seed
-from pairplay.types import Array, EnvSpec, IntArray, Picture, Step
+from pairplay.types import Array, BoolArray, EnvSpec, IntArray, Picture, Step
 
 # N environments, M of them in colour, H x W the emulator's screen, S side of a network frame
 
@@ -70,6 +70,7 @@ class AtariEnvs:
             for envs, colour in ((slice(0, self.recordable), True), (slice(self.recordable, num_envs), False))
             if envs.stop > envs.start
         ]
+        self.parts = tuple(group.envs for group in self._groups)
         self._pictures: Picture = np.zeros((0, 0, 0, 3), np.uint8)
         # A seed makes each emulator load its game anew, some 0.2 s: that goes on while the caller makes networks.
         self._background = ThreadPoolExecutor(1, thread_name_prefix="first-reset")
@@ -92,7 +93,7 @@ class AtariEnvs:
 
     def _reset(self) -> Array:
         self._age[:] = 0
-        frames = self._empty_frames()
+        frames = np.empty((self.num_envs, self._size, self._size), np.uint8)
         for group in self._groups:
             screens, info = group.vector.reset(seed=self._seeds[group.envs])
             self._lives[group.envs] = info["lives"]
@@ -100,38 +101,45 @@ class AtariEnvs:
         return frames
 
     def step(self, action: Array) -> Step:
-        # The emulator's worker threads die of an unknown action, and the step would then never return.
-        if action.shape != (self.num_envs,) or action.min() < 0 or action.max() >= self.spec.num_actions:
-            raise ValueError(f"actions must be [{self.num_envs}] integers in 0..{self.spec.num_actions - 1}: {action}")
-        for group in self._groups:
-            group.vector.send(action[group.envs])
-        frames = self._empty_frames()
-        env_reward = np.empty(self.num_envs, np.float32)
-        terminated = np.empty(self.num_envs, np.bool_)
+        self._check(action, self.num_envs)
+        for part, envs in enumerate(self.parts):
+            self.send(part, action[envs])
         # Colour first: its grey frames are made while the other group still plays.
-        ended = []
-        lives = np.empty(self.num_envs, np.int64)
-        for group in self._groups:
-            screens, env_reward[group.envs], terminated[group.envs], _, info = group.vector.recv()
-            frames[group.envs] = self._see(group, screens)
-            lives[group.envs] = info["lives"]
-            if "final_obs" in info:
-                ended.append((group, info["final_obs"]))
+        answers = [self.receive(part) for part in range(len(self.parts))]
+        if len(answers) == 1:
+            return answers[0]
+        joined = {field.name: [getattr(answer, field.name) for answer in answers] for field in fields(Step)}
+        return Step(**{name: np.concatenate(arrays) for name, arrays in joined.items()})
 
+    def send(self, part: int, action: Array) -> None:
+        group = self._groups[part]
+        self._check(action, group.envs.stop - group.envs.start)
+        group.vector.send(action)
+
+    def receive(self, part: int) -> Step:
+        group = self._groups[part]
+        envs = group.envs
+        screens, env_reward, over, _, info = group.vector.recv()
+        # Copies: the vector environment writes its next answer to the same place.
+        frames, terminated, lives = np.array(self._see(group, screens)), np.array(over, np.bool_), info["lives"]
         # After a game over these are already the lives of the new game.
-        lost = terminated | (lives < self._lives)
-        self._lives = lives
-        self._age += 1
-        truncated = (self._age >= self._max_steps) & ~terminated
+        lost = terminated | (lives < self._lives[envs])
+        self._lives[envs] = lives
+        self._age[envs] += 1
+        truncated = (self._age[envs] >= self._max_steps) & ~terminated
         final_frames = frames
         if (terminated | truncated).any():
             final_frames = frames.copy()
-            for group, last_screens in ended:
-                over = terminated[group.envs]
-                final_frames[group.envs][over] = self._grey(group, last_screens[over])
-            self._restart(truncated, frames)
-            self._age[terminated | truncated] = 0
-        return Step(frames, env_reward, terminated, truncated, final_frames, lost)
+            if "final_obs" in info:
+                final_frames[terminated] = self._grey(group, info["final_obs"][terminated])
+            self._restart(group, truncated, frames)
+            self._age[envs][terminated | truncated] = 0
+        return Step(frames, env_reward.astype(np.float32), terminated, truncated, final_frames, lost)
+
+    def _check(self, action: Array, count: int) -> None:
+        # The emulator's worker threads die of an unknown action, and the step would then never return.
+        if action.shape != (count,) or action.min() < 0 or action.max() >= self.spec.num_actions:
+            raise ValueError(f"actions must be [{count}] integers in 0..{self.spec.num_actions - 1}: {action}")
 
     def capture(self, env: int) -> Picture:
         return np.array(self._pictures[env])
@@ -145,17 +153,16 @@ class AtariEnvs:
             group.vector.close()
         self._groups = []
 
-    def _restart(self, truncated: Array, frames: Array) -> None:
+    def _restart(self, group: _Group, truncated: BoolArray, frames: Array) -> None:
         """Begin new episodes where the time was up.
 
         Not left to the vector environment: at its own time limit the last observation is two moments
         laid over each other, and that observation is what truncated episodes bootstrap from.
         """
-        for group in self._groups:
-            if truncated[group.envs].any():
-                screens, info = group.vector.reset(options={"reset_mask": truncated[group.envs]})
-                self._lives[group.envs] = info["lives"]
-                frames[group.envs] = self._see(group, screens)
+        if truncated.any():
+            screens, info = group.vector.reset(options={"reset_mask": truncated})
+            self._lives[group.envs] = info["lives"]
+            frames[:] = self._see(group, screens)
 
     def _see(self, group: _Group, screens: Array) -> Array:
         """The network's frames `[n, S, S]` of the current screens `[n, 1, ...]`; remembers those in colour."""
@@ -169,18 +176,15 @@ class AtariEnvs:
             frames[:, rows, columns] = 0
         return frames
 
-    def _empty_frames(self) -> Array:
-        return np.empty((self.num_envs, self._size, self._size), np.uint8)
-
 
 def grey_frames(pictures: Picture, size: int) -> Picture:
     """`[n, H, W, 3]` pictures as the networks see them, `[n, size, size]`; agrees with the emulator's own grey."""
     n, height, width, _ = pictures.shape
-    frames = np.empty((n, size, size), np.uint8)
-    if n:
-        grey = cv2.cvtColor(pictures.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY).reshape(n, height, width)
-        for screen, frame in zip(grey, frames, strict=True):
-            cv2.resize(screen, (size, size), dst=frame, interpolation=cv2.INTER_AREA)
+    if not n:
+        return np.empty((0, size, size), np.uint8)
+    # As one tall picture: no area that a pixel is the mean of reaches from one of them into the next.
+    grey = cv2.cvtColor(pictures.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY)
+    frames: Picture = cv2.resize(grey, (size, n * size), interpolation=cv2.INTER_AREA).reshape(n, size, size)
     return frames
 
 

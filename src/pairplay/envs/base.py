@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pairplay.types import Array, EnvSpec, Picture, Step
 
@@ -45,6 +45,37 @@ class Envs(Protocol):
 
     def close(self) -> None:
         """Release the environments. May be called twice."""
+
+
+@runtime_checkable
+class Parted(Protocol):
+    """Environments of which some can play while others are looked at. Every part plays as often as the others."""
+
+    parts: tuple[slice, ...]
+    """The environments of each part; together all of them, in order."""
+
+    def send(self, part: int, action: Array) -> None:
+        """Let the `[n, …]` actions of a part begin to be played, and return at once if that is possible."""
+
+    def receive(self, part: int) -> Step:
+        """What came of them: as `Envs.step`, of this part's environments alone."""
+
+
+class Together:
+    """Any environments, as one part."""
+
+    def __init__(self, envs: Envs) -> None:
+        self.parts: tuple[slice, ...] = (slice(0, envs.num_envs),)
+        self._envs = envs
+        self._answer: Step | None = None
+
+    def send(self, part: int, action: Array) -> None:
+        self._answer = self._envs.step(action)
+
+    def receive(self, part: int) -> Step:
+        answer, self._answer = self._answer, None
+        assert answer is not None, "nothing was sent"
+        return answer
 
 
 class PicturePainter:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pairplay.envs.base import Envs, Painter
+from pairplay.envs.base import Envs, Painter, Parted, Together
 from pairplay.types import Array, Step
 
 
@@ -22,15 +22,20 @@ class HiddenEnds:
         self.spec = envs.spec
         self.num_envs = envs.num_envs
         self.recordable = envs.recordable
+        self._parted: Parted = envs if isinstance(envs, Parted) else Together(envs)
+        self.parts = self._parted.parts
 
     def reset(self) -> Array:
         return self._envs.reset()
 
     def step(self, action: Array) -> Step:
-        step = self._envs.step(action)
-        return replace(
-            step, terminated=np.zeros_like(step.terminated), truncated=np.logical_or(step.terminated, step.truncated)
-        )
+        return _hidden(self._envs.step(action))
+
+    def send(self, part: int, action: Array) -> None:
+        self._parted.send(part, action)
+
+    def receive(self, part: int) -> Step:
+        return _hidden(self._parted.receive(part))
 
     def capture(self, env: int) -> Array:
         return self._envs.capture(env)
@@ -40,3 +45,9 @@ class HiddenEnds:
 
     def close(self) -> None:
         self._envs.close()
+
+
+def _hidden(step: Step) -> Step:
+    return replace(
+        step, terminated=np.zeros_like(step.terminated), truncated=np.logical_or(step.terminated, step.truncated)
+    )

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pairplay.envs.base import Envs
+from pairplay.envs.base import Envs, Parted, Together
 from pairplay.policy.networks import Policy
 from pairplay.stopwatch import Stopwatch
-from pairplay.types import Array, EnvSpec, IntArray, Rollout
+from pairplay.types import Array, EnvSpec, IntArray, Rollout, Step
 
 # T steps, N environments, K stacked frames, F the shape of one frame
 
@@ -58,13 +58,14 @@ def collect(
 
     `film[t]` names the environments to capture just before step t; the captures come back by `(t, env)`.
     `value_of` estimates V of observations that no action follows (truncations and the end of the rollout);
-    without it they count as 0. The actor gets its observations on `device`. `stopwatch` counts for the phases `film`,
-    `act` and `step`.
+    without it they count as 0. The actor gets its observations on `device`; is that a GPU, one part of the environments
+    plays while the actor looks at another. `stopwatch` counts for the phases `film`, `act` and `step`.
     """
     stopwatch = stopwatch or Stopwatch()
     spec, T, N, K = envs.spec, num_steps, envs.num_envs, envs.spec.stack
-    frames = _room_for((K - 1 + T + 1, N, *spec.frame_shape), standing.frames.dtype, device)
-    frames[:K] = standing.frames
+    parted = _parts(envs, device)
+    frames = _Frames(K, (K - 1 + T + 1, N, *spec.frame_shape), standing.frames.dtype, device)
+    frames.put(slice(0, K), slice(0, N), standing.frames)
     age = np.empty((T + 1, N), np.int64)
     age[0] = standing.age
     action = np.empty((T, N) if spec.discrete else (T, N, spec.action_dim), np.int64 if spec.discrete else np.float32)
@@ -72,29 +73,45 @@ def collect(
     terminated, truncated, lost = (np.zeros((T, N), np.bool_) for _ in range(3))
     captures: dict[tuple[int, int], Array] = {}
 
-    for t in range(T):
-        if t in film:
-            with stopwatch.phase("film"):
-                captures |= {(t, env): envs.capture(env) for env in film[t]}
-        with stopwatch.phase("act"):
-            obs = _newest_stack(frames[t : t + K], age[t], device)
-            chosen, log_p, v = actor(obs, torch.from_numpy(age[t]))
-            action[t], log_prob[t], value[t] = chosen.cpu().numpy(), log_p.cpu().numpy(), v.cpu().numpy()
-        with stopwatch.phase("step"):
-            step = envs.step(action[t])
-        frames[K + t] = step.frames
-        env_reward[t], terminated[t], truncated[t] = step.env_reward, step.terminated, step.truncated
-        lost[t] = step.lost
-        ended = step.terminated | step.truncated
-        age[t + 1] = np.where(ended, 0, age[t] + 1)
+    def note(t: int, envs_n: slice, step: Step) -> None:
+        here = t, envs_n
+        frames.put(K + t, envs_n, step.frames)
+        env_reward[here], terminated[here], truncated[here] = step.env_reward, step.terminated, step.truncated
+        lost[here] = step.lost
+        age[t + 1, envs_n] = np.where(step.terminated | step.truncated, 0, age[here] + 1)
         cut_off = step.truncated & ~step.terminated
         if value_of is not None and cut_off.any():
-            final = np.concatenate([frames[t + 1 : t + K], step.final_frames[None]])
-            final_value[t] = np.where(cut_off, _value(value_of, final, age[t] + 1, device), 0.0)
+            final = np.concatenate([frames.here[t + 1 : t + K, envs_n], step.final_frames[None]])
+            obs = _newest_stack(final, age[here] + 1).to(device)
+            final_value[here] = np.where(cut_off, _value(value_of, obs), 0.0)
 
-    last_value = np.zeros(N, np.float32) if value_of is None else _value(value_of, frames[T:], age[T], device)
+    for t in range(T):
+        for part, envs_n in enumerate(parted.parts):
+            here = t, envs_n
+            if t:
+                with stopwatch.phase("step"):
+                    step = parted.receive(part)
+                note(t - 1, envs_n, step)
+            if t in film:
+                with stopwatch.phase("film"):
+                    wanted = [env for env in film[t] if envs_n.start <= env < envs_n.stop]
+                    captures |= {(t, env): envs.capture(env) for env in wanted}
+            with stopwatch.phase("act"):
+                obs, ages = frames.stack(t, envs_n, age[here]), torch.from_numpy(age[here])
+                chosen, log_p, v = actor(obs, ages)
+                action[here], log_prob[here], value[here] = chosen.cpu().numpy(), log_p.cpu().numpy(), v.cpu().numpy()
+            with stopwatch.phase("step"):
+                parted.send(part, action[here])
+    for part, envs_n in enumerate(parted.parts):
+        with stopwatch.phase("step"):
+            step = parted.receive(part)
+        note(T - 1, envs_n, step)
+
+    last_value = np.zeros(N, np.float32)
+    if value_of is not None:
+        last_value = _value(value_of, frames.stack(T, slice(0, N), age[T]))
     rollout = Rollout(
-        frames=frames,
+        frames=frames.here,
         age=age,
         action=action,
         log_prob=log_prob,
@@ -106,35 +123,57 @@ def collect(
         env_reward=env_reward,
         lost=lost,
     )
-    return rollout, replace(standing, frames=frames[T:].copy(), age=age[T].copy()), captures
+    return rollout, replace(standing, frames=frames.here[T:].copy(), age=age[T].copy()), captures
 
 
-def _room_for(shape: tuple[int, ...], dtype: np.dtype[Any], device: torch.device) -> Array:
-    """Where a GPU can fetch it by itself, at several times the speed, if there is one."""
-    if device.type != "cuda":
-        return np.empty(shape, dtype)
-    like = torch.from_numpy(np.empty(0, dtype))
-    room: Array = torch.empty(shape, dtype=like.dtype, pin_memory=True).numpy()
-    return room
+def _parts(envs: Envs, device: torch.device) -> Parted | Together:
+    # On the CPU the actor would take from the environments what they compute with.
+    return envs if isinstance(envs, Parted) and device.type != "cpu" else Together(envs)
 
 
-def _newest_stack(frames: Array, age: IntArray, device: torch.device) -> Tensor:
+class _Frames:
+    """The frames of a rollout as they come in: here, and on a GPU, if there is one, the same once more."""
+
+    def __init__(self, stack: int, shape: tuple[int, ...], dtype: np.dtype[Any], device: torch.device) -> None:
+        self._stack = stack
+        self.here: Array = np.empty(shape, dtype)
+        """`[K-1 + T+1, N, *F]`, as in `Rollout`."""
+        self._there: Tensor | None = None
+        if device.type != "cpu":
+            self._there = torch.empty(shape, dtype=torch.from_numpy(self.here[:0]).dtype, device=device)
+            # Memory that stays in its place: the GPU fetches from it by itself, at several times the speed.
+            self.here = torch.empty(shape, dtype=self._there.dtype, pin_memory=True).numpy()
+
+    def put(self, rows: int | slice, envs: slice, frames: Array) -> None:
+        """Write the frames of some environments; each travels to the GPU once."""
+        self.here[rows, envs] = frames
+        if self._there is not None:
+            self._there[rows, envs].copy_(torch.from_numpy(self.here[rows, envs]), non_blocking=True)
+
+    def stack(self, t: int, envs: slice, age: IntArray) -> Tensor:
+        """`[n, K, *F]`, the observations of some environments at step t, where the networks are."""
+        if self._there is None:
+            return _newest_stack(self.here[t : t + self._stack, envs], age)
+        back = np.minimum(np.arange(self._stack - 1, -1, -1)[None], age[:, None])
+        row = torch.from_numpy(
+            (t + self._stack - 1 - back) * self.here.shape[1] + np.arange(envs.start, envs.stop)[:, None]
+        )
+        chosen = self._there.flatten(0, 1).index_select(0, row.flatten().to(self._there.device))
+        return chosen.view(*row.shape, *chosen.shape[1:])
+
+
+def _newest_stack(frames: Array, age: IntArray) -> Tensor:
     """`[N, K, *F]` from the K newest frames `[K, N, *F]`, never reaching across a reset."""
     K, N = frames.shape[:2]
     if K == 1:
-        return torch.from_numpy(frames[0][:, None]).to(device)
+        return torch.from_numpy(frames[0][:, None])
     back = np.minimum(np.arange(K - 1, -1, -1)[None], age[:, None])
-    if device.type == "cpu":
-        return torch.from_numpy(frames[K - 1 - back, np.arange(N)[:, None]])
-    # Each frame travels once, and is stacked over there.
-    row_NK = torch.from_numpy((K - 1 - back) * N + np.arange(N)[:, None]).to(device)
-    newest = torch.from_numpy(frames).to(device, non_blocking=True).flatten(0, 1)
-    return newest.index_select(0, row_NK.flatten()).view(N, K, *newest.shape[1:])
+    return torch.from_numpy(frames[K - 1 - back, np.arange(N)[:, None]])
 
 
 @torch.no_grad()
-def _value(policy: Policy, frames: Array, age: IntArray, device: torch.device) -> Array:
-    _, value = policy(_newest_stack(frames, age, device))
+def _value(policy: Policy, obs: Tensor) -> Array:
+    _, value = policy(obs)
     return np.asarray(value.cpu().numpy(), np.float32)
 
 

@@ -160,7 +160,7 @@ class RewardModel:
         All are in one unit, whatever the reward's scale was when they were played.
         """
         known = ~self.reference.reward.isnan().any(1)
-        reward_R = self._pay(self.reference.reward[known].T).mean(0)
+        reward_R = self._pay(self.reference.reward[known].T.to(self.device)).mean(0).cpu()
         rollout_R = self.reference.rollout[known]
         return [float(reward_R[rollout_R == number].mean()) for number in np.unique(rollout_R.numpy())]
 
