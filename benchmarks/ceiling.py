@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/ceiling.py
 
 For machines with a GPU; it runs on others too, where arithmetic is the ceiling. The emulators alone, with all cores at
-work and random actions, take turns with trainings that play as many environments. Also: --envs 128 256, --rounds.
+work and random actions, take turns with trainings that play as many environments. Also: --envs 64 128, --rounds.
 Writes `benchmarks/ceiling_<hardware>_<date>.md`.
 """
 
@@ -38,8 +38,8 @@ ENDURO = "ALE/Enduro-v5"
 PRESET = preset(ENDURO)
 MINIBATCHES = PRESET.num_envs * PRESET.ppo.num_steps // PRESET.ppo.minibatch_size
 """An epoch: with more environments they are larger, not more."""
-WIDTHS = (PRESET.num_envs, 128)
-ROUNDS = 5
+WIDTHS = (PRESET.num_envs, 256)
+ROUNDS, TURN_S = 5, 5.0
 FOR_EVER = 10_000_000
 LABELS = PRESET.labels * FOR_EVER // PRESET.total_timesteps
 ASKING = ("--labels", str(LABELS), "--queries.anneal-steps", "1e12", "--queries.initial-share", "0.001")
@@ -63,7 +63,7 @@ def _program(name: str, *words: str, learns: bool = False) -> Contender:
     def warm(line: Line) -> bool:
         return not learns or line.get("train/loss") is not None
 
-    return Contender(name, (*words, "--run-dir", str(RUNS / name)), RUNS / name / "metrics.jsonl", warm=warm)
+    return Contender(name, (*words, "--run-dir", str(RUNS / name)), RUNS / name / "metrics.jsonl", TURN_S, warm)
 
 
 def play_for_ever(width: int, run_dir: Path) -> None:
@@ -114,8 +114,8 @@ def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes
     versions = ", ".join(f"{name} {version}" for name, version in rows.versions().items())
     page = [
         "# Enduro, beside what the emulators could play",
-        "Turns of ten seconds, each program alone; shares of the emulators' speed within a round, aim 0.6 for learning "
-        "from preferences where there is a GPU.",
+        f"Turns of {TURN_S:g} seconds, each program alone; shares of the emulators' speed within a round, aim 0.6 for "
+        "learning from preferences where there is a GPU.",
         pages.table(("environments", "program", "steps/s", "share: median (least to most)"), lines),
         *parts,
         f"{hardware}; {system['cpu']}, {system['cores']} cores, {system['system']}; {minutes:.0f} minutes. Commit "

@@ -24,7 +24,7 @@ from pairplay.labels.store import LabelStore
 from pairplay.policy.networks import Policy
 from pairplay.policy.ppo import PPO
 from pairplay.policy.return_scale import ReturnScale
-from pairplay.policy.rollout import Actor, Explorer, PolicyActor, begin, collect
+from pairplay.policy.rollout import CPU, Actor, Explorer, PolicyActor, begin, collect
 from pairplay.policy.shaping import shape_by_own_past
 from pairplay.queries.pace import Verdict, hold
 from pairplay.reward.fit import FitMetrics, fit, splitter_of
@@ -210,7 +210,7 @@ class Trainer:
             num_steps=config.ppo.num_steps,
             film=self.inquiry.film(windows) if self.inquiry is not None else {},
             value_of=self.ppo.policy if self.learning else None,
-            device=self.ppo.device,
+            device=self.ppo.device if self.learning else CPU,
             stopwatch=self.stopwatch,
         )
         if self.inquiry is not None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairplay.config import EnvConfig
-from pairplay.envs.atari import TALL_SCREENS, AtariEnvs, grey_frames
+from pairplay.envs.atari import TALL_SCREENS, AtariEnvs, _split, grey_frames
 from pairplay.envs.base import Parted
 from pairplay.envs.make import make_envs
 from pairplay.envs.score_masks import Rectangle, rectangles
@@ -312,6 +312,14 @@ def test_sticky_actions_and_noops_each_make_environments_differ(sticky_actions: 
 
 
 @pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("num_envs", "colour", "parts"),
+    [(1, 1, [(0, 1)]), (8, 0, [(0, 8)]), (32, 16, [(0, 16), (16, 32)]), (81, 16, [(0, 16), (16, 48), (48, 81)])],
+)
+def test_many_environments_are_three_parts(num_envs: int, colour: int, parts: list[tuple[int, int]]) -> None:
+    assert _split(num_envs, colour) == [slice(*part) for part in parts]
+
+
 def test_parts_play_by_themselves_what_all_play_together() -> None:
     """Whichever part is ahead; across a game over, a lost life and a time limit."""
     config = EnvConfig(colour_envs=1, max_episode_steps=60)

@@ -1,8 +1,8 @@
 """Atari games on ale-py's C++ vector environment: grey frames for the networks, colour pictures for people.
 
-The vector environment shows either grey or colour, so there are two of them: a small group in
+The vector environment shows either grey or colour, so there are several of them: a small group in
 full-size colour, whose grey frames are made here and which alone can be filmed, and the others in
-native grey. Both emulate identically under the same seed.
+native grey. All emulate identically under the same seed.
 
 Like Gymnasium's `ALE/*-v5`, a reset does not press FIRE: launching the ball is the agent's business.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -39,6 +40,8 @@ TALL_SCREENS = {
     "carnival": 214,
 }
 _NO_LIMIT = 2**30
+MANY = 64
+"""Environments that keep a machine's cores busy for a while with half of them."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +69,12 @@ class AtariEnvs:
             height = TALL_SCREENS.get(game, SCREEN_HEIGHT)
             self._masks = [rectangle.scaled(height, SCREEN_WIDTH, self._size) for rectangle in rectangles(game)]
         self._groups = [
-            _Group(envs, colour, _vector_env(game, envs.stop - envs.start, config, colour))
-            for envs, colour in ((slice(0, self.recordable), True), (slice(self.recordable, num_envs), False))
-            if envs.stop > envs.start
+            _Group(
+                envs,
+                envs.start < self.recordable,
+                _vector_env(game, envs.stop - envs.start, config, envs.start < self.recordable),
+            )
+            for envs in _split(num_envs, self.recordable)
         ]
         self.parts = tuple(group.envs for group in self._groups)
         self._pictures: Picture = np.zeros((0, 0, 0, 3), np.uint8)
@@ -175,6 +181,13 @@ class AtariEnvs:
         for rows, columns in self._masks:
             frames[:, rows, columns] = 0
         return frames
+
+
+def _split(num_envs: int, colour_envs: int) -> list[slice]:
+    """Those in colour, and the others: two halves of them where they are many, so that one can play at any time."""
+    rest = num_envs - colour_envs
+    bounds = [0, colour_envs, *([colour_envs + rest // 2] if rest >= MANY else []), num_envs]
+    return [slice(first, last) for first, last in pairwise(bounds) if last > first]
 
 
 def grey_frames(pictures: Picture, size: int) -> Picture:

@@ -264,9 +264,13 @@ class RewardModel:
         self.optimizer.state.clear()
         for name, parameter in self.network.named_parameters():
             if f"optimizer/{name}/step" in saved:
-                # clone: without it the optimizer would write into the caller's checkpoint.
-                moments = {key: saved[f"optimizer/{name}/{key}"].clone() for key in MOMENTS}
-                self.optimizer.state[parameter] = moments
+                # Copies: the optimizer must not write into the caller's checkpoint, and walks parameter and moments in
+                # step, which therefore need the same memory layout.
+                like = {"step": torch.zeros((), device=self.device)}
+                self.optimizer.state[parameter] = {
+                    key: torch.empty_like(like.get(key, parameter)).copy_(saved[f"optimizer/{name}/{key}"])
+                    for key in MOMENTS
+                }
         for part, held in parts.items():
             for key, old in held.state().items():
                 setattr(held, key, saved[f"{part}/{key}"].to(old.device).clone())
