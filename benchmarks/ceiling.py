@@ -135,9 +135,12 @@ def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes
 
 
 def _phases(path: Path) -> str:
-    """Medians over the iterations in which the policy learnt, the longest first."""
+    """Medians over the iterations in which the policy learnt, the longest first.
+
+    Without `record`: a program is held while it writes its line.
+    """
     learnt = [line for line in read_metrics(path) if line.get("train/loss") is not None][1:]
-    names = {name for line in learnt for name in line if name.startswith("seconds/")}
+    names = {name for line in learnt for name in line if name.startswith("seconds/")} - {"seconds/record"}
     spent = {name.removeprefix("seconds/"): np.median([line.get(name) or 0.0 for line in learnt]) for name in names}
     ranked = sorted(spent.items(), key=lambda item: -item[1])
     return ", ".join(f"{name} {seconds:.3f}" for name, seconds in ranked if seconds >= 0.0005)

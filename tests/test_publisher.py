@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from pairplay.envs.base import PicturePainter
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
 from pairplay.publisher import Publisher
-from pairplay.run.clips import decode
+from pairplay.run.clips import decode, encode
 from pairplay.types import Array, Footage, Picture, Query, Segment
 
 
@@ -67,6 +69,40 @@ def test_a_segment_is_drawn_once(tmp_path: Path) -> None:
         publisher.close()
         assert painter.drawn == 4
         assert publisher.waiting == 0
+
+
+def test_rows_keep_the_order_in_which_they_were_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever clip is encoded first: training depends on the numbers of queries. Few pictures wait meanwhile."""
+    monkeypatch.setattr("pairplay.publisher.available_cores", lambda: 16)
+    delays, ahead, most = iter([0.3, 0.0, 0.0, 0.2, 0.0, 0.1, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]), 0, 0
+    lock = Lock()
+
+    class Painter(PicturePainter):
+        def draw(self, captures: Array) -> Picture:
+            nonlocal ahead, most
+            with lock:
+                ahead += 1
+                most = max(most, ahead)
+            return captures
+
+    def slow(pictures: Picture, fps: float) -> bytes:
+        nonlocal ahead
+        with lock:
+            delay = next(delays)
+        time.sleep(delay)
+        with lock:
+            ahead -= 1
+        return encode(pictures, fps)
+
+    monkeypatch.setattr("pairplay.publisher.encode", slow)
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, Painter(), clip_fps=15.0)
+        asked = [query(2 * i, 2 * i + 1) for i in range(6)]
+        for number, one in enumerate(asked):
+            publisher.publish(one, step=number)
+        publisher.close()
+        assert [pair.left_id for pair in store.asked_pairs(after=0)] == [one.left.segment.id for one in asked]
+    assert 2 <= most <= 5, "four encoders, and one picture that waits for the next"
 
 
 def test_a_failure_in_the_worker_reaches_the_trainer(tmp_path: Path) -> None:

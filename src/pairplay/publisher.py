@@ -1,24 +1,39 @@
-"""Turn queries into rows that a labeler can see, in a background worker. Knows no learning."""
+"""Turn queries into rows that a labeler can see, beside the loop. Knows no learning."""
 
 from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Semaphore
+from typing import NamedTuple
 
+from pairplay.cores import available_cores
 from pairplay.envs.base import Painter
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
 from pairplay.run.clips import encode, picture_stride, save_clip
-from pairplay.types import Array, Footage, Query
+from pairplay.types import Array, Footage, Picture, Query
+
+CORES_AN_ENCODER = 4
+"""A clip of Atari takes a core 60 ms and more, and a training with a GPU may ask for twenty a second."""
+
+Clips = tuple[Future[str], Future[str]]
+"""The names of a query's clips, left and right, once they are encoded and on disk."""
+
+
+class _Job(NamedTuple):
+    drawn: Future[Clips]
+    filed: Future[None]
 
 
 class Publisher:
-    """Draws, encodes and writes the clips of queries, then commits the rows that name them.
+    """Draws, encodes and writes the clips of queries, then commits the rows that name them, in the order of `publish`.
 
-    One thread, so that a simulator's renderer lives in the thread that uses it. The queue is as long as the number
-    of queries `publish` was given room for: ask `waiting` first. A failure in the worker is raised by the next call.
-    `still` draws the middle picture of each clip only; without a painter nothing is drawn, and clips have no name.
+    One thread draws, so that a simulator's renderer lives in the thread that uses it, several encode where there are
+    many cores, and one files. The queue is as long as the number of queries `publish` was given room for: ask `waiting`
+    first. A failure in a worker is raised by the next call. `still` draws the middle picture of each clip only; without
+    a painter nothing is drawn, and clips have no name.
     """
 
     def __init__(
@@ -30,15 +45,21 @@ class Publisher:
         self._every = picture_stride(clip_fps)
         self._clip_fps = clip_fps / self._every
         self._still = still
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="clips")
-        self._queue: deque[Future[None]] = deque()
-        self._shas: dict[str, str] = {}
+        encoders = max(1, available_cores() // CORES_AN_ENCODER)
+        self._drawer, self._encoders, self._clerk = (
+            ThreadPoolExecutor(threads, thread_name_prefix=name)
+            for threads, name in ((1, "drawing"), (encoders, "encoding"), (1, "filing"))
+        )
+        # Pictures that are drawn and not encoded yet fill memory: the drawer waits.
+        self._room = Semaphore(encoders + 1)
+        self._queue: deque[_Job] = deque()
+        self._shas: dict[str, Future[str]] = {}
         self._broken = False
 
     @property
     def waiting(self) -> int:
         """Queries given to `publish` whose row is not committed yet."""
-        while self._queue and self._queue[0].done():
+        while self._queue and self._queue[0].filed.done():
             self._collect()
         return len(self._queue)
 
@@ -48,11 +69,12 @@ class Publisher:
         Raises UserError, from the painter, that names what to install.
         """
         if self._painter is not None:
-            self._worker.submit(lambda painter: encode(painter.draw(captures), self._clip_fps), self._painter).result()
+            self._drawer.submit(lambda painter: encode(painter.draw(captures), self._clip_fps), self._painter).result()
 
     def publish(self, query: Query, *, step: int) -> None:
         """Queue one query; returns at once."""
-        self._queue.append(self._worker.submit(self._develop, query, step))
+        drawn = self._drawer.submit(self._draw, query)
+        self._queue.append(_Job(drawn, self._clerk.submit(self._file, query, step, drawn)))
 
     def flush(self) -> None:
         """Wait until every query is visible to labelers."""
@@ -60,36 +82,53 @@ class Publisher:
             self._collect()
 
     def close(self) -> None:
-        """Finish what is queued, then stop the worker. After a failure that was raised, what is queued is dropped."""
+        """Finish what is queued, then stop the workers. After a failure that was raised, what is queued is dropped."""
         if self._broken:
-            for queued in self._queue:
-                queued.cancel()
+            for job in self._queue:
+                job.drawn.cancel()
+                job.filed.cancel()
             self._queue.clear()
         if self._painter is not None:
-            self._worker.submit(self._painter.close)
-        self._worker.shutdown(wait=True)
+            self._drawer.submit(self._painter.close)
+        for worker in (self._drawer, self._encoders, self._clerk):
+            worker.shutdown(wait=True)
         self.flush()
 
     def _collect(self) -> None:
         try:
-            self._queue.popleft().result()
+            self._queue.popleft().filed.result()
         except BaseException:
             self._broken = True
             raise
 
-    def _develop(self, query: Query, step: int) -> None:
-        left, right = self._clip(query.left), self._clip(query.right)
-        # Row last: a query must never point at a clip that is not on disk yet.
-        self._store.add_query(query, left_clip=left, right_clip=right, step=step)
+    def _draw(self, query: Query) -> Clips:
+        return self._clip(query.left), self._clip(query.right)
 
-    def _clip(self, footage: Footage) -> str:
+    def _clip(self, footage: Footage) -> Future[str]:
         """A segment is drawn and encoded once, in however many queries it stands."""
-        if self._painter is None:
-            return NO_CLIP
-        name = footage.segment.id
-        if name not in self._shas:
+        painter = self._painter
+        name = NO_CLIP if painter is None else footage.segment.id
+        if name not in self._shas and painter is None:
+            self._shas[name] = self._encoders.submit(lambda: NO_CLIP)
+        elif name not in self._shas and painter is not None:
             middle = len(footage.captures) // 2
             shown = footage.captures[middle : middle + 1] if self._still else footage.captures[:: self._every]
-            pictures = self._painter.draw(shown)
-            self._shas[name] = save_clip(self._clips, encode(pictures, self._clip_fps))
+            self._room.acquire()
+            try:
+                pictures = painter.draw(shown)
+            except BaseException:
+                self._room.release()
+                raise
+            self._shas[name] = self._encoders.submit(self._encode, pictures)
         return self._shas[name]
+
+    def _encode(self, pictures: Picture) -> str:
+        try:
+            return save_clip(self._clips, encode(pictures, self._clip_fps))
+        finally:
+            self._room.release()
+
+    def _file(self, query: Query, step: int, drawn: Future[Clips]) -> None:
+        left, right = (clip.result() for clip in drawn.result())
+        # Row last: a query must never point at a clip that is not on disk yet.
+        self._store.add_query(query, left_clip=left, right_clip=right, step=step)
