@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,20 @@ def test_who_never_ends_a_cycle_is_left_out(tmp_path: Path) -> None:
     assert any("idle has ended no cycle" in line for line in said)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_one_after_the_other_or_together(contender: Make, tmp_path: Path, together: bool) -> None:
+    turns, begun = load("turns"), list[bool]()
+    first, second = (contender(name, steps=1, warm=lambda line: line["warm"]) for name in ("first", "second"))
+
+    def say(line: str) -> None:
+        begun.append((tmp_path / "second.log").exists())
+
+    with turns.started([first, second], tmp_path, os.environ, say, together=together) as running:
+        assert list(running) == ["first", "second"]
+    # Said of the first, and then of the second, when it begins to get warm.
+    assert begun == [together, True]
+
+
 # The benchmark
 
 
@@ -175,6 +190,25 @@ def test_our_fit_writes_visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     speed.fit_for_ever(tmp_path / "run")
     lines = load("pairplay.run.metrics").read_metrics(tmp_path / "run" / "metrics.jsonl")
     assert [line["time/total_timesteps"] for line in lines] == [2, 4]
+
+
+def test_the_ceiling_is_that_of_as_many_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ceiling = load("ceiling")
+    widths = (32, 64)
+    for contender in ceiling.contenders(widths):
+        if "pairplay" in contender.words:
+            defaults = replace(TrainCommand(), training=ceiling.PRESET)
+            training = _parse(TrainCommand, contender.words[4:], "train", defaults).training
+            assert training.num_envs == int(contender.name.rsplit("-", 1)[1])
+            # As many gradient steps an iteration, whatever the width.
+            assert training.num_envs * training.ppo.num_steps == 16 * training.ppo.minibatch_size
+    monkeypatch.setattr(ceiling, "ROOT", tmp_path)
+    (tmp_path / "benchmarks").mkdir()
+    speeds = {"emulators-32": [100.0, 200.0, 100.0], "preferences-32": [50.0, 60.0, 70.0], "emulators-64": [10.0]}
+    text = ceiling.report(speeds, widths, minutes=2.0).read_text()
+    # By hand: 0.5, 0.3 and 0.7 of the ceiling of the same round.
+    assert "| 32 | preferences | 60 | **0.50** (0.30 to 0.70) |" in text
+    assert "| 64 | preferences | not run | not run |" in text
 
 
 def test_without_a_checkout_the_command_says_what_to_do(

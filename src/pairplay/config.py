@@ -210,7 +210,7 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format of the networks; auto picks bf16 where the hardware computes in it."""
+    """Number format of the networks; auto picks bf16 on processors that compute in it, where it is faster."""
     question: str = "Which clip is better?"
     """The goal in your own words, shown above each pair."""
     checkpoint_every: int = 50_000

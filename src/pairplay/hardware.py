@@ -30,9 +30,10 @@ class Hardware:
 def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
     """Resolve `auto` settings and set torch's thread count for the process.
 
-    bf16 is chosen only where the hardware multiplies in it (CUDA, AMX, AVX-512 BF16); elsewhere it is emulated
-    and slower than fp32. State vectors are too small to share between threads: one is fastest; nor are they worth a
-    graphics card's latency, which each step of a few rows would pay several times. OMP_NUM_THREADS bounds the threads.
+    bf16 is chosen only where it is faster: on a CPU that multiplies in it (AMX, AVX-512 BF16). On others it is slower,
+    and on a GPU our networks are so small that either takes the same time (docs/decisions/028). State vectors are too
+    small to share between threads: one is fastest; nor are they worth a GPU's latency, which each step of a few rows
+    would pay several times. OMP_NUM_THREADS bounds the threads.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
@@ -40,10 +41,8 @@ def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
         )
     wants_cuda = device == "cuda" or (device == "auto" and is_image and torch.cuda.is_available())
     chosen = torch.device("cuda" if wants_cuda else "cpu")
-    native = _computes_bf16(chosen)
-    number_format: Precision = (
-        "bf16" if precision == "bf16" or (precision == "auto" and native and is_image) else "fp32"
-    )
+    gains = is_image and chosen.type == "cpu" and _computes_bf16()
+    number_format: Precision = "bf16" if precision == "bf16" or (precision == "auto" and gains) else "fp32"
     threads = _most_threads() if is_image and chosen.type == "cpu" else 1
     torch.set_num_threads(threads)
     return Hardware(chosen, number_format, threads)
@@ -54,8 +53,7 @@ def _most_threads() -> int:
     return min(available_cores(), max(1, int(wanted))) if wanted.isdigit() else available_cores()
 
 
-def _computes_bf16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+def _computes_bf16() -> bool:
+    """Whether the CPU does."""
     # torch has no public question for this: its capability string says AVX512 on chips with and without bf16.
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
