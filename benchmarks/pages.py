@@ -95,11 +95,9 @@ def provenance(name: str, rows: Sequence[Row], jobs: Sequence[Job]) -> Iterator[
         for row in rows
         for h in [row.origin.hardware]
     }
-    loads = [float(row.origin.hardware["load_15min"]) for row in rows]
-    yield (
-        f"Measured on {'; '.join(sorted(machines))}. Whatever else ran on the machine, its load was {min(loads):g} to "
-        f"{max(loads):g}: seconds are worth no more than that."
-    )
+    loads = [float(h["load_15min"]) for row in rows for h in [row.origin.hardware] if "load_15min" in h]
+    busy = f" Whatever else ran on the machine, its load was {min(loads):g} to {max(loads):g}." if loads else ""
+    yield f"Measured on {'; '.join(sorted(machines))}.{busy} Seconds are worth no more than that."
     yield f"Final return: {FINAL_RETURN}."
     versions = sorted({", ".join(f"{k} {v}" for k, v in row.origin.versions.items()) for row in rows})
     commits = sorted({row.origin.commit for row in rows})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,24 +34,40 @@ CONFIG = PPOConfig(num_steps=16, minibatch_size=32, learning_rate=1e-3, update_e
 
 
 class Noise:
-    """Pictures of noise. Every fifth step ends an episode, and every seventh cuts one off."""
+    """Pictures of noise, in two parts. Every fifth step ends an episode, and every seventh cuts one off."""
 
     spec = SPEC
     num_envs = 4
     recordable = 0
+    parts = (slice(0, 1), slice(1, 4))
 
     def __init__(self) -> None:
         self.random = np.random.default_rng(0)
-        self.steps = 0
+        self.steps = [0, 0]
+        self.sent: dict[int, Array] = {}
 
     def reset(self) -> Array:
-        return self.random.integers(0, 256, (self.num_envs, 40, 40), dtype=np.uint8)
+        return self._pictures(self.num_envs)
 
     def step(self, action: Array) -> Step:
-        self.steps += 1
-        terminated, truncated = (np.full(self.num_envs, self.steps % often == 0) for often in (5, 7))
+        answers = [self._step(part, action[envs]) for part, envs in enumerate(self.parts)]
+        return Step(*(np.concatenate([getattr(a, f.name) for a in answers]) for f in fields(Step)))
+
+    def send(self, part: int, action: Array) -> None:
+        self.sent[part] = action.copy()
+
+    def receive(self, part: int) -> Step:
+        return self._step(part, self.sent.pop(part))
+
+    def _step(self, part: int, action: Array) -> Step:
+        self.steps[part] += 1
+        terminated, truncated = (np.full(len(action), self.steps[part] % often == 0) for often in (5, 7))
         reward = (action == 1).astype(np.float32)
-        return Step(self.reset(), reward, terminated, truncated & ~terminated, self.reset(), terminated)
+        frames, final = self._pictures(len(action)), self._pictures(len(action))
+        return Step(frames, reward, terminated, truncated & ~terminated, final, terminated)
+
+    def _pictures(self, count: int) -> Array:
+        return self.random.integers(0, 256, (count, 40, 40), dtype=np.uint8)
 
 
 @pytest.fixture
@@ -218,16 +234,20 @@ def test_a_whole_run(tmp_path: Path, precision: str) -> None:
     )
     config = replace(
         config,
-        env=replace(config.env, colour_envs=8, max_episode_steps=40),
+        env=replace(config.env, colour_envs=3, max_episode_steps=40),
         queries=replace(config.queries, segment_length=6, explore_steps=128, windows=8, min_answers=4),
     )
     run = RunDir.create(tmp_path / "run", config.env_id, config.seed)
     hardware = Hardware(GPU, "bf16" if precision == "bf16" else "fp32", 1)
-    for steps in (512, 1024):  # the second goes on from the first one's checkpoint
+    for begins, steps in ((0, 512), (512, 1024)):
         trainer = Trainer(replace(config, total_timesteps=steps), run, hardware)
+        assert trainer.step == begins
         trainer.train(lambda snapshot: None)
         trainer.close()
     lines = read_metrics(run.metrics_jsonl)
     assert lines[-1]["time/total_timesteps"] == 1024
-    assert all(np.isfinite(lines[-1][name] or 0.0) for name in lines[-1])
-    assert any(line.get("reward_model/loss") is not None for line in lines)
+    learnt = [line for line in lines if line.get("train/loss") is not None]
+    assert len(learnt) == 6, "all but the two exploring ones"
+    # What is not a number is written as none.
+    assert sum(line["reward_model/loss"] is not None for line in learnt) > 0
+    assert all(line["rollout/ep_rew_pred_mean"] is not None for line in learnt[3:])

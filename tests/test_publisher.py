@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from threading import Lock
@@ -15,6 +18,8 @@ from pairplay.packing import segment_id
 from pairplay.publisher import Publisher
 from pairplay.run.clips import decode, encode
 from pairplay.types import Array, Footage, Picture, Query, Segment
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def footage(seed: int) -> Footage:
@@ -124,6 +129,63 @@ def test_several_failures_are_raised_once_and_closing_raises_none(tmp_path: Path
             publisher.flush()
         publisher.close()
         assert publisher.waiting == 0
+
+
+@pytest.mark.parametrize("cores", [2, 16])
+@pytest.mark.parametrize("fails", ["draw", "encode", "save_clip"])
+def test_more_failures_than_pictures_may_wait_end_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, fails: str
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr("pairplay.publisher.available_cores", lambda: cores)
+    painter = PicturePainter()
+    if fails == "draw":
+        monkeypatch.setattr(painter, "draw", broken)
+    else:
+        monkeypatch.setattr(f"pairplay.publisher.{fails}", broken)
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, painter, clip_fps=15.0)
+        for i in range(8):
+            publisher.publish(query(i, i + 1), step=0)
+        for _ in range(8):
+            with pytest.raises(OSError, match="no room"):
+                publisher.flush()
+        publisher.close()
+        assert store.counts().asked == 0
+
+
+@pytest.mark.parametrize("how", ["exit", "interrupt"])
+def test_nobody_waits_for_ever_for_a_publisher_that_was_not_closed(tmp_path: Path, how: str) -> None:
+    program = f"""
+import time, numpy as np
+from pathlib import Path
+from pairplay.labels.store import LabelStore
+from pairplay.publisher import Publisher
+from pairplay.envs.base import PicturePainter
+import pairplay.publisher
+from tests.test_publisher import query
+pairplay.publisher.available_cores = lambda: 2
+encode = pairplay.publisher.encode
+pairplay.publisher.encode = lambda *a: (time.sleep(0.2), encode(*a))[1]
+publisher = Publisher(LabelStore.open(Path("labels.db")), Path("."), PicturePainter(), clip_fps=15.0)
+for i in range(6):
+    publisher.publish(query(2 * i, 2 * i + 1), step=0)
+if {how!r} == "interrupt":
+    import signal, threading, os
+    threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+    publisher.close()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"},
+        timeout=60,
+        capture_output=True,
+        check=False,
+    )
+    assert ended.returncode in ((0,) if how == "exit" else (1, 130, -2)), ended.stderr.decode()
 
 
 def test_fast_simulators_are_thinned_to_what_a_person_sees(tmp_path: Path) -> None:

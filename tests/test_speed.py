@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import pairplay
 from pairplay.cli import TrainCommand, _parse, main
+from pairplay.hardware import Hardware
 
 FOLDER = Path(__file__).resolve().parent.parent / "benchmarks"
 
@@ -203,6 +205,8 @@ def test_the_ceiling_is_that_of_as_many_environments(tmp_path: Path, monkeypatch
             # As many gradient steps an iteration, whatever the width.
             assert training.num_envs * training.ppo.num_steps == 16 * training.ppo.minibatch_size
     monkeypatch.setattr(ceiling, "ROOT", tmp_path)
+    monkeypatch.setattr(ceiling, "RUNS", tmp_path / "runs")
+    monkeypatch.setattr(ceiling, "choose_hardware", lambda *_, **__: Hardware(torch.device("cpu"), "fp32", 1))
     (tmp_path / "benchmarks").mkdir()
     speeds = {"emulators-32": [100.0, 200.0, 100.0], "preferences-32": [50.0, 60.0, 70.0], "emulators-64": [10.0]}
     text = ceiling.report(speeds, widths, minutes=2.0).read_text()

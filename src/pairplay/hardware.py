@@ -31,7 +31,7 @@ def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
     """Resolve `auto` settings and set torch's thread count for the process.
 
     bf16 is chosen only where it is faster: on a CPU that multiplies in it (AMX, AVX-512 BF16). On others it is slower,
-    and on a GPU our networks are so small that either takes the same time (docs/decisions/028). State vectors are too
+    and on a GPU it gained nothing where that was measured (docs/decisions/028). State vectors are too
     small to share between threads: one is fastest; nor are they worth a GPU's latency, which each step of a few rows
     would pay several times. OMP_NUM_THREADS bounds the threads.
     """

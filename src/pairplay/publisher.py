@@ -22,6 +22,11 @@ Clips = tuple[Future[str], Future[str]]
 """The names of a query's clips, left and right, once they are encoded and on disk."""
 
 
+_NOTHING: Future[str] = Future()
+"""The name of a clip that is not drawn."""
+_NOTHING.set_result(NO_CLIP)
+
+
 class _Job(NamedTuple):
     drawn: Future[Clips]
     filed: Future[None]
@@ -90,8 +95,15 @@ class Publisher:
             self._queue.clear()
         if self._painter is not None:
             self._drawer.submit(self._painter.close)
-        for worker in (self._drawer, self._encoders, self._clerk):
-            worker.shutdown(wait=True)
+        workers = (self._drawer, self._encoders, self._clerk)
+        try:
+            for worker in workers:
+                worker.shutdown(wait=True)
+        except BaseException:
+            # Somebody does not want to wait: nobody may wait for whoever is gone.
+            for worker in workers:
+                worker.shutdown(wait=False, cancel_futures=True)
+            raise
         self.flush()
 
     def _collect(self) -> None:
@@ -102,24 +114,22 @@ class Publisher:
             raise
 
     def _draw(self, query: Query) -> Clips:
-        return self._clip(query.left), self._clip(query.right)
+        if self._painter is None:
+            return _NOTHING, _NOTHING
+        return self._clip(query.left, self._painter), self._clip(query.right, self._painter)
 
-    def _clip(self, footage: Footage) -> Future[str]:
+    def _clip(self, footage: Footage, painter: Painter) -> Future[str]:
         """A segment is drawn and encoded once, in however many queries it stands."""
-        painter = self._painter
-        name = NO_CLIP if painter is None else footage.segment.id
-        if name not in self._shas and painter is None:
-            self._shas[name] = self._encoders.submit(lambda: NO_CLIP)
-        elif name not in self._shas and painter is not None:
+        name = footage.segment.id
+        if name not in self._shas:
             middle = len(footage.captures) // 2
             shown = footage.captures[middle : middle + 1] if self._still else footage.captures[:: self._every]
             self._room.acquire()
             try:
-                pictures = painter.draw(shown)
+                self._shas[name] = self._encoders.submit(self._encode, painter.draw(shown))
             except BaseException:
                 self._room.release()
                 raise
-            self._shas[name] = self._encoders.submit(self._encode, pictures)
         return self._shas[name]
 
     def _encode(self, pictures: Picture) -> str:

@@ -311,7 +311,6 @@ def test_sticky_actions_and_noops_each_make_environments_differ(sticky_actions: 
     assert (frames[:, 0] != frames[:, 1]).any()
 
 
-@pytest.mark.timeout(20)
 @pytest.mark.parametrize(
     ("num_envs", "colour", "parts"),
     [(1, 1, [(0, 1)]), (8, 0, [(0, 8)]), (32, 16, [(0, 16), (16, 32)]), (81, 16, [(0, 16), (16, 48), (48, 81)])],
@@ -342,6 +341,7 @@ def test_parts_play_by_themselves_what_all_play_together() -> None:
                 np.testing.assert_array_equal(getattr(answer, name), getattr(whole, name)[envs], err_msg=name)
 
 
+@pytest.mark.timeout(20)
 def test_an_unknown_action_is_an_error_and_not_a_wait_for_ever() -> None:
     envs = made("breakout", EnvConfig(full_action_space=False))
     envs.reset()

@@ -114,11 +114,17 @@ class Reader(Recorder):
 
 def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.MonkeyPatch) -> None:
     film = {0: [0], 3: [1, 2], 5: [0, 2]}
+    policy = Policy(EnvSpec("Counting-v0", (84, 84), 3, 4, (), (), 10.0), PPOConfig())
+
+    def read(obs: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.zeros(len(obs), 4), obs[:, :, 0, 0].float() @ torch.tensor([1.0, 10.0, 100.0])
+
+    policy.forward = read  # type: ignore[method-assign]
 
     def play(halves: Halves) -> list[tuple[Rollout, dict[tuple[int, int], Array]]]:
         standing, found = begin(halves), []  # type: ignore[arg-type]
         for _ in range(3):
-            rollout, standing, captures = collect(Reader(), halves, standing, num_steps=6, film=film)  # type: ignore[arg-type]
+            rollout, standing, captures = collect(Reader(), halves, standing, num_steps=6, film=film, value_of=policy)  # type: ignore[arg-type]
             found.append((rollout, captures))
         return found
 
@@ -128,6 +134,7 @@ def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.Monke
     in_parts = play(apart)
     assert together.order == []
     assert apart.order[:6] == ["send 0", "send 1", "receive 0", "send 0", "receive 1", "send 1"]
+    assert any(rollout.final_value[:, 1:].all(1).any() for rollout, _ in whole), "nobody was cut off"
     for (rollout, captures), (other, others) in zip(whole, in_parts, strict=True):
         for field in fields(Rollout):
             np.testing.assert_array_equal(getattr(rollout, field.name), getattr(other, field.name), field.name)

@@ -107,6 +107,7 @@ def collect(
             step = parted.receive(part)
         note(T - 1, envs_n, step)
 
+    # Reading them also waits for the frames that are still on their way.
     last_value = np.zeros(N, np.float32)
     if value_of is not None:
         last_value = _value(value_of, frames.stack(T, slice(0, N), age[T]))
