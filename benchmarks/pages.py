@@ -117,7 +117,7 @@ def _without_place(row: Row) -> str:
 
 
 def progress_picture(title: str, rows: Sequence[Row], references: Sequence[tuple[str, float]] = ()) -> bytes:
-    """Accumulated reward, episode return and answers over steps, for the settings of one environment."""
+    """Accumulated reward, episode return and answers, if any were given, over steps; of one environment's settings."""
     settings = {setting: [row.metrics() for row in found] for (_, setting), found in group(rows).items()}
     panels = [
         Panel(name, {s: found for s, runs in settings.items() if (found := curve(runs, metric))}, lines, counts=counts)
@@ -126,6 +126,7 @@ def progress_picture(title: str, rows: Sequence[Row], references: Sequence[tuple
             ("Episode return, true reward", RETURN, (), False),
             ("Answers", ANSWERS, (), True),
         )
+        if metric != ANSWERS or any(row.answers for row in rows)
     ]
     return as_png(draw(title, list(settings), panels))
 
