@@ -21,6 +21,9 @@ SPEC = EnvSpec("Lamps-v0", (40, 40), 2, 4, (), (), 10.0)
 CONFIG = PPOConfig(num_steps=16, minibatch_size=64, learning_rate=5e-4, update_epochs=6, clip_coef=0.2, gamma=0.0)
 
 
+ITERATIONS = 16
+
+
 class Lamps(CountingEnvs):
     """One quarter of a noisy picture is lit; the action that names it is rewarded."""
 
@@ -51,11 +54,13 @@ def share_right(precision: Precision, seed: int) -> list[float]:
         Policy(SPEC, CONFIG, precision=precision), SPEC, CONFIG, num_envs=envs.num_envs, device=torch.device("cpu")
     )
     standing, curve = begin(envs), []
-    for iteration in range(16):
+    for iteration in range(ITERATIONS):
         actor = PolicyActor(ppo.policy, torch.Generator().manual_seed(seed * 1000 + iteration))
         rollout, standing, _ = collect(actor, envs, standing, num_steps=16, film={}, value_of=ppo.policy)
         curve.append(float(rollout.env_reward.mean()))
-        ppo.update(rollout, rollout.env_reward, lr_scale=1.0, rng=np.random.default_rng(iteration))
+        # Annealed, or now and then a last step forgets: in either format, and not in the same iterations.
+        scale = 1.0 - iteration / ITERATIONS
+        ppo.update(rollout, rollout.env_reward, lr_scale=scale, rng=np.random.default_rng(iteration))
     return curve
 
 
@@ -65,6 +70,6 @@ def test_bf16_learns_as_fp32_does() -> None:
     curves = {precision: [share_right(precision, seed) for seed in (1, 2)] for precision in precisions}
     for precision, runs in curves.items():
         assert np.mean([run[0] for run in runs]) < 0.4, precision  # four lamps, nothing learnt
-        assert np.mean([run[-1] for run in runs]) > 0.85, f"{precision}: {runs}"
+        assert np.mean([run[-1] for run in runs]) > 0.95, f"{precision}: {runs}"
     gap = np.mean([run[-3:] for run in curves["fp32"]]) - np.mean([run[-3:] for run in curves["bf16"]])
-    assert abs(gap) < 0.1
+    assert abs(gap) < 0.05
