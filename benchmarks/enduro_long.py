@@ -33,14 +33,11 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
     groups = {setting: found for (_, setting), found in pages.group(rows).items()}
     lines = [
         (
-            setting,
-            pages.seeds_shown(pages.finals(found)),
-            pages.seeds_shown([row.accumulated for row in found]),
+            *outcome,
             f"{np.mean([row.answers for row in found]):,.0f}",
             f"{np.mean([row.seconds for row in found]) / 60:.0f}",
         )
-        for setting in SETTINGS
-        if (found := groups.get(setting))
+        for found, outcome in pages.outcomes(rows, list(SETTINGS))
     ]
     head = ("setting", "final return, mean (seeds)", "accumulated true reward, mean (seeds)", "answers", "minutes")
     parts = [

@@ -68,6 +68,14 @@ def group(rows: Sequence[Row]) -> dict[tuple[str, str], list[Row]]:
     return found
 
 
+def outcomes(rows: Sequence[Row], settings: Sequence[str]) -> Iterator[tuple[list[Row], tuple[str, str, str]]]:
+    """Of each setting that has rows, in this order: its rows, and its name, final returns and accumulated rewards."""
+    groups = {setting: found for (_, setting), found in group(rows).items()}
+    for setting in settings:
+        if found := groups.get(setting):
+            yield found, (setting, seeds_shown(finals(found)), seeds_shown([row.accumulated for row in found]))
+
+
 def write(name: str, title: str, parts: Sequence[str], rows: Sequence[Row], jobs: Sequence[Job], png: bytes) -> Path:
     """Write `<name>_<hardware>_<date>.md` and its picture; a trial's go to runs/. Returns the page's path.
 

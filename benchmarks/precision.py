@@ -30,20 +30,13 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
 
 
 def report(rows: list[Row], wanted: list[Job]) -> Path:
-    groups = {setting: found for (_, setting), found in pages.group(rows).items()}
     lines = [
-        (
-            setting,
-            pages.seeds_shown(pages.finals(found)),
-            pages.seeds_shown([row.accumulated for row in found]),
-            ", ".join(f"{row.seconds:,.0f}" for row in found),
-        )
-        for setting in SETTINGS
-        if (found := groups.get(setting))
+        (*outcome, ", ".join(f"{row.seconds:,.0f}" for row in found))
+        for found, outcome in pages.outcomes(rows, SETTINGS)
     ]
     head = ("setting", "final return, mean (seeds)", "accumulated true reward, mean (seeds)", "seconds")
     parts = ["Preset `enduro` on the true reward, the same seeds and settings in both.", pages.table(head, lines)]
-    by_seed = [{row.seed: row.accumulated for row in groups.get(setting, [])} for setting in SETTINGS]
+    by_seed = [{row.seed: row.accumulated for row in rows if row.setting == setting} for setting in SETTINGS]
     apart = np.array([by_seed[1][seed] - by_seed[0][seed] for seed in sorted(by_seed[0].keys() & by_seed[1].keys())])
     if len(apart) > 1:
         mean, low, high = (float(of[0]) for of in interval_95(apart[:, None]))
