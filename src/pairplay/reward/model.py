@@ -341,7 +341,8 @@ class RewardModel:
 
     def _reference_film(self) -> Film:
         """Each reference state as an environment of its own, one step long."""
-        frames, count = self.reference.obs.to(self.device).transpose(0, 1), len(self.reference)
+        frames = self.reference.obs.to(self.device).transpose(0, 1).contiguous()
+        count = len(self.reference)
         age = torch.full((1, count), self.spec.stack, device=self.device)
         env_B = torch.arange(count, device=self.device)
         return Film(frames, age, torch.zeros_like(env_B), env_B, self.reference.action.to(self.device))
