@@ -58,8 +58,8 @@ def collect(
 
     `film[t]` names the environments to capture just before step t; the captures come back by `(t, env)`.
     `value_of` estimates V of observations that no action follows (truncations and the end of the rollout);
-    without it they count as 0. The actor gets its observations on `device`; is that a GPU, one part of the environments
-    plays while the actor looks at another. `stopwatch` counts for the phases `film`, `act` and `step`.
+    without it they count as 0. The actor gets its observations on `device`; if that is a GPU, one part of the
+    environments plays while the actor looks at another. `stopwatch` counts for the phases `film`, `act` and `step`.
     """
     stopwatch = stopwatch or Stopwatch()
     spec, T, N, K = envs.spec, num_steps, envs.num_envs, envs.spec.stack
