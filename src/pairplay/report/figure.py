@@ -164,7 +164,8 @@ def _limit(ax: Any, panel: Panel) -> None:
 
 def _label_ends(ax: Any, panel: Panel, looks: Mapping[str, dict[str, Any]], names: Mapping[str, str]) -> bool:
     """Write the last value of each line beside its end, and its name below. False when the names had no room."""
-    values = {label: f"{curve.mean[-1]:,.4g}" for label, curve in panel.curves.items()}
+    ends = {label: float(curve.mean[-1]) for label, curve in panel.curves.items()}
+    values = {label: f"{end:,.4g}" if abs(end) < 1e4 else f"{end:,.0f}" for label, end in ends.items()}
     wrapped = {label: textwrap.wrap(name, _NAME_WIDTH, break_long_words=False) for label, name in names.items()}
     bottom, top = ax.get_ylim()
     line = 0.06 * (top - bottom)  # the height of one line of text, in data
