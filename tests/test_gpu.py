@@ -26,6 +26,7 @@ from pairplay.run.metrics import read_metrics
 from pairplay.trainer import Trainer
 from pairplay.types import Array, Comparison, EnvSpec, Rollout, Segment, Step
 
+# There is nothing to compare where there is no GPU; what the CPU computes is tested in the rooms' own tests.
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
