@@ -44,10 +44,11 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
         (*outcome, f"{pages.mean_of(found) / aim:.0%}", f"{np.mean([row.seconds for row in found]) / 60:.0f}")
         for found, outcome in pages.outcomes(rows, list(SETTINGS))
     ]
-    head = ("setting", "final return, mean (seeds)", "accumulated true reward, mean (seeds)", "of true reward", "minutes")
+    head = ("setting", "final return, mean (seeds)", "accumulated true reward, mean (seeds)", "share", "minutes")
     parts = [
         "True return of the last episodes after 400,000 agent steps, at equal steps and, but for the one thing named, "
-        "equal settings. 600 answers of the teacher who sees only clips, or of the oracle where it says so.",
+        "equal settings. 600 answers of the teacher who sees only clips, or of the oracle where it says so. Share: of "
+        "the true reward's final return.",
         pages.table(head, lines),
     ]
     picture = pages.progress_picture("ALE/Enduro-v5", rows)

@@ -101,6 +101,15 @@ def test_every_command_teaches_itself(command: str, capsys: pytest.CaptureFixtur
     assert f"pairplay {command}" in capsys.readouterr().out
 
 
+def test_help_into_head_ends_without_a_word() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "pairplay", "train", "--help"]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_presets_fill_in_and_options_override(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", *QUICK, "--teacher", "oracle", "--total-timesteps", "128", "--labels", "8", "--run-dir"]
     assert main([*words, str(tmp_path / "first")]) == 0

@@ -6,6 +6,7 @@ Each command imports its rooms when it is called: `pairplay label` and `--help` 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
@@ -324,9 +325,13 @@ def _parse(kind: type[Options], argv: Sequence[str], command: str, default: Opti
     """Parse with tyro; an unknown option is one line with the nearest name."""
     prog = f"pairplay {command}"
     start = tyro.MISSING_NONPROP if default is None else default
-    parsed: tuple[Options, list[str]] = tyro.cli(
-        kind, prog=prog, args=list(argv), default=start, return_unknown_args=True
-    )
+    try:
+        parsed: tuple[Options, list[str]] = tyro.cli(
+            kind, prog=prog, args=list(argv), default=start, return_unknown_args=True
+        )
+    except BrokenPipeError:  # --help into `head`: who has read enough is not told of an error
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
     options, left_over = parsed
     for word in left_over:
         option = word.split("=", 1)[0]
