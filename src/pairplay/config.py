@@ -136,6 +136,8 @@ class RewardModelConfig:
     """Standard deviation the predicted reward is scaled to (paper: 0.05 Atari, 1 control)."""
     shaping: float = 0.0
     """Potential-based shaping of the predicted reward: 0 none; at 1 an action is paid for the change it makes."""
+    shaping_steps: int = 0
+    """Let shaping fall linearly to none in so many agent steps; 0 keeps it."""
     buffer: int = 3000
     """Only so many of the latest answers are trained on."""
 

@@ -25,7 +25,7 @@ from pairplay.policy.networks import Policy
 from pairplay.policy.ppo import PPO
 from pairplay.policy.return_scale import ReturnScale
 from pairplay.policy.rollout import CPU, Actor, Explorer, PolicyActor, begin, collect
-from pairplay.policy.shaping import shape_by_own_past
+from pairplay.policy.shaping import Shaping
 from pairplay.queries.pace import Verdict, hold
 from pairplay.reward.fit import FitMetrics, fit, splitter_of
 from pairplay.reward.model import RewardEstimate, RewardModel
@@ -89,7 +89,12 @@ class Trainer:
         self.true_return = EpisodeReturns(config.num_envs)
         self.predicted_return = EpisodeReturns(config.num_envs)
         self.return_scale = ReturnScale(config.num_envs, config.ppo.gamma)
-        self.last_reward = np.zeros(config.num_envs, np.float32)
+        self.shaping = Shaping(
+            config.num_envs,
+            gamma=config.ppo.gamma,
+            scale=config.reward_model.shaping,
+            steps=config.reward_model.shaping_steps,
+        )
         self.iteration = 0
         self.step = 0
         self.learning = not self.learned
@@ -229,14 +234,7 @@ class Trainer:
             return np.zeros_like(rollout.env_reward), None
         estimate = self.reward_model.relabel(rollout)
         self.predicted_return.add(estimate.mean, ended)
-        shaped, self.last_reward = shape_by_own_past(
-            estimate.mean,
-            self.last_reward,
-            rollout.terminated,
-            rollout.truncated,
-            gamma=self.config.ppo.gamma,
-            scale=self.config.reward_model.shaping,
-        )
+        shaped = self.shaping(estimate.mean, rollout.terminated, rollout.truncated, step=self.step)
         return shaped, estimate
 
     def _baseline_reward(self, env_reward: FloatArray, ended: BoolArray) -> FloatArray:
@@ -293,12 +291,9 @@ class Trainer:
         )
         moved = self.reward_model.renormalise()
         if config.carry_value:
-            # Shaping with scale 1 pays for changes only, and a constant is none.
-            shift = moved.shift * (1.0 - config.shaping) / (1.0 - self.config.ppo.gamma)
+            shift = self.shaping.shift_of_value(moved.shift)
             self.ppo.policy.move_value(moved.scale, shift)
-            # The past reward that shaping subtracts, in today's unit; 0 stays for episodes that have just begun.
-            went_on = self.standing.age > 0
-            self.last_reward = np.where(went_on, moved.scale * self.last_reward + moved.shift, 0.0).astype(np.float32)
+            self.shaping.follow(moved.scale, moved.shift, self.standing.age > 0)
         self.fitted_pairs += fitted.pairs
         return {
             "reward_model/loss": fitted.loss,

@@ -5,48 +5,52 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairplay.policy.returns import gae
-from pairplay.policy.shaping import shape_by_own_past
+from pairplay.policy.shaping import Shaping, shape_by_own_past
 from pairplay.types import BoolArray, FloatArray
 
 NEVER = np.zeros((10, 1), np.bool_)
 
 
 def shape(
-    reward: FloatArray, before: FloatArray, terminated: BoolArray, *, gamma: float, scale: float
+    reward: FloatArray, potential: FloatArray, terminated: BoolArray, *, gamma: float, scale: float
 ) -> tuple[FloatArray, FloatArray]:
-    return shape_by_own_past(reward, before, terminated, NEVER[: len(reward)], gamma=gamma, scale=scale)
+    kappa = scale / (1.0 - gamma)
+    return shape_by_own_past(reward, potential, terminated, NEVER[: len(reward)], gamma=gamma, kappa=kappa)
 
 
 def test_by_hand() -> None:
     # κ = 1 / (1 - .5) = 2;  r' = r_t + 2 (.5 r_t - r_{t-1}) = 2 (r_t - r_{t-1})
     reward = np.array([[1], [3], [3], [0]], np.float32)
-    shaped, last = shape(reward, np.array([1.0], np.float32), reward < 0, gamma=0.5, scale=1.0)
+    shaped, potential = shape(reward, np.array([2.0], np.float32), reward < 0, gamma=0.5, scale=1.0)
     assert shaped[:, 0].tolist() == [0, 4, 0, -6]
-    assert last.tolist() == [0.0]
+    assert potential.tolist() == [0.0]
 
 
 def test_nothing_is_shaped_at_scale_zero() -> None:
     reward = np.array([[1], [3]], np.float32)
-    shaped, _ = shape(reward, np.ones(1, np.float32), reward < 0, gamma=0.9, scale=0.0)
+    shaped, _ = shape(reward, np.zeros(1, np.float32), reward < 0, gamma=0.9, scale=0.0)
     assert np.array_equal(shaped, reward)
 
 
 def test_the_past_of_one_episode_is_not_the_next_ones() -> None:
     reward, ended = np.array([[5], [1]], np.float32), np.array([[True], [False]])
-    shaped, last = shape(reward, np.zeros(1, np.float32), ended, gamma=0.5, scale=1.0)
+    shaped, potential = shape(reward, np.zeros(1, np.float32), ended, gamma=0.5, scale=1.0)
     assert shaped[:, 0].tolist() == [5, 1 + 2 * 0.5 * 1]  # the end has no future, the beginning no past
-    assert last.tolist() == [1.0]
+    assert potential.tolist() == [2.0]
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 2**31), st.floats(0.5, 0.99), st.floats(0.0, 1.0), st.integers(1, 9))
-def test_an_episodes_discounted_return_stays_the_same(seed: int, gamma: float, scale: float, cut: int) -> None:
-    # One episode from its first step to its end, in two rollouts.
+@given(st.integers(0, 2**31), st.floats(0.5, 0.99), st.floats(0.0, 1.0), st.integers(0, 20), st.integers(1, 9))
+def test_an_episodes_discounted_return_stays_the_same(
+    seed: int, gamma: float, scale: float, steps: int, cut: int
+) -> None:
+    # One episode from its first step to its end, in two rollouts, between which shaping may fade.
     reward = np.random.default_rng(seed).normal(size=(10, 1)).astype(np.float32)
     ended = np.zeros((10, 1), np.bool_)
     ended[-1] = True
-    first, last = shape(reward[:cut], np.zeros(1, np.float32), ended[:cut], gamma=gamma, scale=scale)
-    second, _ = shape(reward[cut:], last, ended[cut:], gamma=gamma, scale=scale)
+    shaping = Shaping(1, gamma=gamma, scale=scale, steps=steps)
+    first = shaping(reward[:cut], ended[:cut], NEVER[:cut], step=0)
+    second = shaping(reward[cut:], ended[cut:], NEVER[cut:], step=cut)
     discount = gamma ** np.arange(10)
     shaped = np.concatenate([first, second])[:, 0]
     np.testing.assert_allclose((discount * shaped).sum(), (discount * reward[:, 0]).sum(), rtol=1e-3, atol=1e-3)
@@ -71,7 +75,39 @@ def test_a_time_limit_is_no_news_to_who_knows_all_values(
     shaped_value = (value - potential).astype(np.float32)
     shaped_final = (final - kappa * reward[4]).astype(np.float32)
     finals = np.where(cut, shaped_final, 0.0).astype(np.float32)
-    shaped, last = shape_by_own_past(reward[:10], np.zeros(1, np.float32), NEVER, cut, gamma=gamma, scale=scale)
+    shaped, after = shape_by_own_past(reward[:10], np.zeros(1, np.float32), NEVER, cut, gamma=gamma, kappa=kappa)
     advantage = gae(shaped, shaped_value[:10], NEVER, cut, finals, shaped_value[10], gamma=gamma, gae_lambda=gae_lambda)
     np.testing.assert_allclose(advantage, 0.0, atol=2e-3)
-    assert last == reward[9]
+    assert after == np.float32(kappa * reward[9])
+
+
+def test_it_fades_linearly() -> None:
+    shaping = Shaping(1, gamma=0.5, scale=0.8, steps=100)
+    assert [shaping.scale(step) for step in (0, 50, 100, 1000)] == [0.8, 0.4, 0.0, 0.0]
+    assert Shaping(1, gamma=0.5, scale=0.8).scale(10**9) == 0.8
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.5, 2.0), st.floats(-3.0, 3.0), st.floats(0.0, 1.0))
+def test_a_refit_between_two_rollouts_is_as_if_it_had_come_before_both(
+    seed: int, unit: float, shift: float, scale: float
+) -> None:
+    # Environment 0 plays on, environment 1 ends with the first rollout.
+    reward = np.random.default_rng(seed).normal(size=(6, 2)).astype(np.float32)
+    ended = np.zeros((6, 2), np.bool_)
+    ended[2, 1] = True
+    never = np.zeros((3, 2), np.bool_)
+    moved = (unit * reward + shift).astype(np.float32)
+    after, before = (Shaping(2, gamma=0.9, scale=scale) for _ in range(2))
+    after(reward[:3], ended[:3], never, step=0)
+    after.follow(unit, shift, np.array([True, False]))
+    before(moved[:3], ended[:3], never, step=0)
+    second = after(moved[3:], ended[3:], never, step=3)
+    np.testing.assert_allclose(second, before(moved[3:], ended[3:], never, step=3), rtol=1e-3, atol=1e-3)
+
+
+def test_a_value_rises_with_all_rewards_less_what_shaping_takes() -> None:
+    # V = r / (1 - γ) for ever, less Φ = κ r.
+    assert Shaping(1, gamma=0.5, scale=0.0).shift_of_value(3.0) == 6.0
+    assert Shaping(1, gamma=0.5, scale=1.0).shift_of_value(3.0) == 0.0
+    assert Shaping(1, gamma=0.5, scale=0.5).shift_of_value(3.0) == 3.0
