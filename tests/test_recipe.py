@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,13 +18,14 @@ from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TeacherCo
 from pairplay.hardware import Hardware
 from pairplay.inquiry import default_segment_length
 from pairplay.labels.store import LabelStore
+from pairplay.reward.model import RewardEstimate
 from pairplay.reward.normaliser import Affine
 from pairplay.run.checkpoint import load_newest
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.run.predictions import read_predictions
 from pairplay.trainer import Snapshot, Trainer
-from pairplay.types import UserError
+from pairplay.types import FloatArray, Rollout, UserError
 
 CONFIG = TrainConfig(
     env_id="Pendulum-v1",
@@ -118,6 +120,38 @@ def test_a_refit_carries_the_value_function_along(
         _, after = trainer.ppo.policy(obs)
         expected = 2.0 * before + 0.5 / (1.0 - config.ppo.gamma) if carry else before
         torch.testing.assert_close(after, expected)
+
+
+def test_shaping_enters_what_the_policy_is_paid_and_fades(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, reward_model=replace(CONFIG.reward_model, shaping=1.0, shaping_steps=3 * 128))
+    trainer = start(started, tmp_path / "run", config)
+    while not trainer.learning:
+        trainer.iterate()
+    assert trainer.step == 2 * 128
+    paid: list[FloatArray] = []
+    predicted: list[FloatArray] = []
+    update, relabel = trainer.ppo.update, trainer.reward_model.relabel
+
+    def spy_on_update(rollout: Rollout, reward: FloatArray, **rest: Any) -> dict[str, float | None]:
+        paid.append(reward)
+        return update(rollout, reward, **rest)
+
+    def spy_on_relabel(rollout: Rollout) -> RewardEstimate:
+        predicted.append(relabel(rollout).mean)
+        return relabel(rollout)
+
+    monkeypatch.setattr(trainer.ppo, "update", spy_on_update)
+    monkeypatch.setattr(trainer.reward_model, "relabel", spy_on_relabel)
+    trainer.iterate()
+    trainer.iterate()
+    kappa = (1.0 / 3.0) / (1.0 - config.ppo.gamma)  # a third of the shaping is left
+    change = kappa * (config.ppo.gamma * predicted[0][1:] - predicted[0][:-1])
+    np.testing.assert_allclose(paid[0][1:], predicted[0][1:] + change, rtol=1e-4, atol=1e-4)
+    # Once it has gone, only the last potential is still taken away, as it was given.
+    np.testing.assert_array_equal(paid[1][1:], predicted[1][1:])
+    assert not np.allclose(paid[1][0], predicted[1][0])
 
 
 def test_a_slow_teacher_answers_late_and_an_absent_one_not_at_all(tmp_path: Path, started: list[Trainer]) -> None:
