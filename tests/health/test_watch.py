@@ -14,6 +14,7 @@ import pytest
 from pairplay.health.agreement import wilson
 from pairplay.health.watch import MEASURE_EVERY, Watch, evenly, no_metrics, pieces
 from pairplay.labels.records import AnswerRow
+from pairplay.reward.film import unique
 from pairplay.reward.model import RewardEstimate
 from pairplay.run.predictions import PredictionLog, read_predictions
 from pairplay.types import Answer, BoolArray, Comparison, FloatArray, Rollout, Segment
@@ -50,10 +51,11 @@ class Fixed:
         self.asked.append([comparison.key for comparison in comparisons])
         return np.repeat(np.array(self.members, np.float32)[:, None], len(comparisons), 1)
 
-    def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> list[RewardEstimate]:
+    def judge(self, comparisons: Sequence[Comparison]) -> tuple[FloatArray, list[RewardEstimate]]:
         self.measured += 1
         ramp = np.linspace(-1, 1, 101, dtype=np.float32)
-        return [RewardEstimate(ramp + self.reward, np.full(101, self.spread, np.float32)) for _ in segments]
+        estimate = RewardEstimate(ramp + self.reward, np.full(101, self.spread, np.float32))
+        return self.probabilities(comparisons), [estimate] * len(unique(comparisons)[1])
 
     def rollout_rewards(self) -> list[float]:
         return []

@@ -244,6 +244,13 @@ def test_probabilities_are_bradley_terry_with_errors(spec: EnvSpec) -> None:
     expected = 0.9 / (1 + np.exp(-(return_ES[:, [0, 1, 2]] - return_ES[:, [1, 0, 1]]))) + 0.05
     np.testing.assert_allclose(model.probabilities(comparisons), expected, rtol=1e-4)
     assert model.probabilities([]).shape == (3, 0)
+    # The steps that these came from, of each segment once.
+    _, estimates = model.judge(comparisons)
+    for estimate, alone in zip(
+        estimates, model.segment_rewards([a, b, c], stride=model.config.fit_stride), strict=True
+    ):
+        np.testing.assert_allclose(estimate.mean, alone.mean, rtol=1e-4)
+        np.testing.assert_allclose(estimate.std, alone.std, rtol=1e-3, atol=1e-6)
 
 
 def test_steps_of_a_segment_are_paid_as_those_of_a_rollout(spec: EnvSpec) -> None:

@@ -31,7 +31,6 @@ class Oversight:
             held_out=lambda comparisons: split_of(model, comparisons, splitter).held_ED,
             target_std=config.reward_model.target_std if config.reward_model.normalise else None,
             piece=piece,
-            stride=config.reward_model.fit_stride,
         )
         self.enough = Enough()
         self._ranked: list[Segment] = []

@@ -12,7 +12,7 @@ from pairplay.health.agreement import RECENT, Agreement, Interval, agreement, ca
 from pairplay.health.alarms import Alarms, Vitals
 from pairplay.labels.records import AnswerRow
 from pairplay.run.predictions import Prediction, PredictionLog
-from pairplay.types import BoolArray, Comparison, FloatArray, Rollout, Segment
+from pairplay.types import BoolArray, Comparison, FloatArray, Rollout
 
 # T steps, N environments, L segment length, E ensemble members, D comparisons, P pieces of a rollout
 
@@ -21,7 +21,7 @@ Metrics = dict[str, float | None]
 EARLIER = 200
 """Answers that the moving window is compared with, and those that decide whether anything was learnt."""
 MEASURE_EVERY = 4
-"""Iterations between two measurements on labelled clips: each costs about as much as a fit."""
+"""Iterations between two measurements on labelled clips: each costs about half as much as a fit."""
 MEASURED = 96
 """Comparisons in one such measurement, spread evenly over all of them."""
 
@@ -43,8 +43,8 @@ class Model(Protocol):
         """`[E, D]` each member's P[left]."""
         ...
 
-    def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> Sequence[Estimate]:
-        """For every segment, the rewards of every stride-th step."""
+    def judge(self, comparisons: Sequence[Comparison]) -> tuple[FloatArray, Sequence[Estimate]]:
+        """The same, and the rewards of each different segment's steps, or of some of them."""
         ...
 
     def rollout_rewards(self) -> Sequence[float]:
@@ -76,17 +76,15 @@ class Watch:
         held_out: Callable[[Sequence[Comparison]], BoolArray],
         target_std: float | None,
         piece: int,
-        stride: int = 1,
     ) -> None:
         """`held_out` gives `[E, D]`: which member never trains on which comparison. `target_std` is the spread that
         rewards are scaled to, None where they are not. `piece` is how many steps of a rollout make one point of the
-        correlation. Of clips, every stride-th step is measured."""
+        correlation."""
         self.log = log
         self.alarms = Alarms()
         self._held_out = held_out
         self._target_std = target_std
         self._piece = piece
-        self._stride = stride
         self._looks = 0
         self._labelled: _Labelled | None = None
 
@@ -207,11 +205,10 @@ class Watch:
 
     def _measure(self, model: Model, comparisons: Sequence[Comparison]) -> _Labelled:
         chosen = evenly(comparisons, MEASURED)
-        p_D = out_of_bag(model.probabilities(chosen), self._held_out(chosen))
+        p_ED, estimates = model.judge(chosen)
+        p_D = out_of_bag(p_ED, self._held_out(chosen))
         known = ~np.isnan(p_D)
         mu_D = np.array([comparison.mu for comparison in chosen])
-        segments = {side.id: side for comparison in chosen for side in (comparison.left, comparison.right)}
-        estimates = model.segment_rewards(list(segments.values()), stride=self._stride)
         rewards = np.concatenate([estimate.mean for estimate in estimates])
         low, high = np.quantile(rewards, (0.01, 0.99))
         spread = float(np.concatenate([estimate.std for estimate in estimates]).mean())

@@ -136,11 +136,20 @@ class RewardModel:
     @torch.no_grad()
     def probabilities(self, comparisons: Sequence[Comparison]) -> FloatArray:
         """Each member's P[left is preferred], the error term included, `[E, D]`."""
+        return self.judge(comparisons)[0]
+
+    @torch.no_grad()
+    def judge(self, comparisons: Sequence[Comparison]) -> tuple[FloatArray, list[RewardEstimate]]:
+        """`probabilities`, and `segment_rewards` of each different segment: of as many steps as `fit` looks at."""
         place, segments = unique(comparisons)
-        return_ES = self.returns(segments, stride=self.config.fit_stride)
+        if not segments:
+            return np.zeros((self.config.members, 0), np.float32), []
+        raw_EL = self._raw(segments, self.config.fit_stride)
+        # The mean of some steps stands for that of all.
+        return_ES = torch.stack([raw.mean(1) * len(s) for raw, s in zip(raw_EL, segments, strict=True)], dim=1)
         left, right = ([place[getattr(c, side).id] for c in comparisons] for side in ("left", "right"))
         log_prob_ED = preference_log_prob(return_ES[:, left], return_ES[:, right], self.config.error_rate)
-        return log_prob_ED.exp().cpu().numpy()
+        return log_prob_ED.exp().cpu().numpy(), [self._estimate(raw) for raw in raw_EL]
 
     @torch.no_grad()
     def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> list[RewardEstimate]:
@@ -148,11 +157,7 @@ class RewardModel:
 
         `[L]` each, or fewer: of every stride-th step.
         """
-        if not segments:
-            return []
-        taken = thinned(segments, stride)
-        parts = torch.split(self._predict(self._film(segments, taken)), [len(steps) for steps in taken], dim=1)
-        return [self._estimate(reward_EL) for reward_EL in parts]
+        return [self._estimate(reward_EL) for reward_EL in self._raw(segments, stride)] if segments else []
 
     def rollout_rewards(self) -> list[float]:
         """The mean reward of each of the latest rollouts, oldest first, as far as the current parameters know them.
@@ -338,6 +343,11 @@ class RewardModel:
         age[row, 0] = np.repeat([segment.age for segment in segments], lengths) + within
         row_B = self._tensor(row)
         return Film(frames, self._tensor(age), row_B, torch.zeros_like(row_B), action)
+
+    def _raw(self, segments: Sequence[Segment], stride: int) -> Sequence[Tensor]:
+        """Raw predictions of every stride-th step of each segment, `[E, L]` or fewer."""
+        taken = thinned(segments, stride)
+        return torch.split(self._predict(self._film(segments, taken)), [len(steps) for steps in taken], dim=1)
 
     def _reference_film(self) -> Film:
         """Each reference state as an environment of its own, one step long."""
