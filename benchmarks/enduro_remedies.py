@@ -26,8 +26,8 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "unshaped": (*TAUGHT, "--reward-model.shaping", "0"),
     "every-step": (*TAUGHT, "--reward-model.fit-stride", "1"),
     "oracle": (*ANSWERED, "--teacher", "oracle"),
-    "paper-network": (*TAUGHT, "--reward-model.network", "paper"),
-    "no-error-rate": (*TAUGHT, "--reward-model.error-rate", "0"),
+    "fading": (*TAUGHT, "--reward-model.shaping-steps", "200000"),
+    "batch-norm": (*TAUGHT, "--reward-model.batch-norm"),
     "true-reward": (*COMMON, "--reward", "env"),
 }
 """Each but the last differs from the preset in one thing."""
