@@ -130,8 +130,11 @@ class Inquiry:
 
     # -- what is asked -------------------------------------------------------------------------------------------
 
-    def ask(self, model: Ensemble, *, step: int, iteration: int, learning: bool) -> None:
-        """Publish the queries that are due, and withdraw those that nobody answered in time."""
+    def ask(self, model: Ensemble | None, *, step: int, iteration: int, learning: bool) -> None:
+        """Publish the queries that are due, and withdraw those that nobody answered in time.
+
+        `model` is needed once the policy learns.
+        """
         if self.config.queries.expire_steps:
             self.store.expire(step - self.config.queries.expire_steps)
         self._make_room(step)

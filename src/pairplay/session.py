@@ -56,10 +56,17 @@ def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bo
         return go_on(config, run, port=port, open_page=open_page, profile=profile)
     except UserError:
         # An option that only the environments or the networks could refuse: nothing is in the run but that option.
-        metrics = run.metrics_jsonl
-        if not any(run.clips.iterdir()) and not (metrics.exists() and metrics.stat().st_size):
+        if _is_empty(run):
             shutil.rmtree(run.path, ignore_errors=True)
         raise
+
+
+def _is_empty(run: RunDir) -> bool:
+    """Whether nothing was played and nothing answered: what the first clips showed is no loss."""
+    if run.metrics_jsonl.exists() and run.metrics_jsonl.stat().st_size:
+        return False
+    with LabelStore.open(run.labels_db) as store:
+        return store.counts().answered == 0
 
 
 def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profile: bool = False) -> int:
@@ -75,9 +82,12 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
     ):
         amend_config(run.config_toml, config)
         from pairplay.envs.make import count_processes
+        from pairplay.opening import ask_first
         from pairplay.profiling import Profiler
         from pairplay.trainer import Trainer
 
+        if config.reward == "learned":
+            ask_first(config, run)
         trainer = Trainer(config, run)
         try:
             for name, reason in trainer.rejected:

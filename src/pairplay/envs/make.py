@@ -38,7 +38,7 @@ def make_envs(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> En
 def _make(env_id: str, num_envs: int, config: EnvConfig, *, seed: int) -> Envs:
     registration = find_registration(env_id)
     # The libraries behind the two families are heavy and optional, so each is imported where it is needed.
-    if registration.entry_point == _ATARI:
+    if is_atari(env_id):
         from pairplay.envs.atari import AtariEnvs
 
         check_ends(env_id, config, config.max_episode_steps)
@@ -73,10 +73,15 @@ def count_processes(env_id: str, num_envs: int, config: EnvConfig) -> int:
     return min(num_envs, wanted or available_cores())
 
 
+def is_atari(env_id: str) -> bool:
+    """Whether ale-py's emulators play it. Raises UserError for an unknown id."""
+    return bool(find_registration(env_id).entry_point == _ATARI)
+
+
 def has_mask(env_id: str) -> bool:
     """Whether `mask_score` hides anything in this environment. Raises UserError for an unknown id."""
     registration = find_registration(env_id)
-    return registration.entry_point == _ATARI and bool(rectangles(registration.kwargs["game"]))
+    return is_atari(env_id) and bool(rectangles(registration.kwargs["game"]))
 
 
 def find_registration(env_id: str) -> Registration:
