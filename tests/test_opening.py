@@ -55,6 +55,7 @@ def test_two_environments_are_enough_for_pairs_that_a_person_can_answer(
     "config",
     [
         replace(CONFIG, teacher="oracle"),
+        replace(CONFIG, reward="env"),
         replace(CONFIG, env_id="Pendulum-v1"),
         replace(CONFIG, num_envs=2),
         replace(CONFIG, queries=QueryConfig(clips="none")),

@@ -86,8 +86,7 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
         from pairplay.profiling import Profiler
         from pairplay.trainer import Trainer
 
-        if config.reward == "learned":
-            ask_first(config, run)
+        ask_first(config, run)
         trainer = Trainer(config, run)
         try:
             for name, reason in trainer.rejected:

@@ -28,8 +28,9 @@ def test_by_hand() -> None:
 
 def test_nothing_is_shaped_at_scale_zero() -> None:
     reward = np.array([[1], [3]], np.float32)
-    shaped, _ = shape(reward, np.zeros(1, np.float32), reward < 0, gamma=0.9, scale=0.0)
-    assert np.array_equal(shaped, reward)
+    shaping = Shaping(1, gamma=0.9, scale=0.0)
+    for step in (0, 2):  # nor by the past of the rollout before
+        assert np.array_equal(shaping(reward, reward < 0, reward < 0, step=step), reward)
 
 
 def test_the_past_of_one_episode_is_not_the_next_ones() -> None:

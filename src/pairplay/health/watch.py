@@ -21,7 +21,7 @@ Metrics = dict[str, float | None]
 EARLIER = 200
 """Answers that the moving window is compared with, and those that decide whether anything was learnt."""
 MEASURE_EVERY = 4
-"""Iterations between two measurements on labelled clips: each costs about half as much as a fit."""
+"""Iterations between two measurements on labelled clips: each costs about a third of a fit of Enduro's."""
 MEASURED = 96
 """Comparisons in one such measurement, spread evenly over all of them."""
 
