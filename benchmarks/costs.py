@@ -4,7 +4,7 @@
 
 Three runs: Enduro, to weigh what an answered pair leaves on disk and in memory; HalfCheetah, as its answers grow from
 some to 5,000; and CartPole in 5,000 very small iterations, as many as ten million steps of the others have. And once
-from `pairplay train` to the first clip that the label server hands out. Times are measured three times. Some twenty
+from `pairplay train` to the first clip that the label server hands out. Times are measured three times. Six
 minutes; writes `benchmarks/costs_<hardware>_<date>.md`. Also: --only growth.
 """
 
