@@ -324,7 +324,7 @@ PRESETS: dict[str, TrainConfig] = {
         env=replace(_QUICK.env, colour_envs=16),
         ppo=replace(_QUICK.ppo, anneal_lr=True),
         # docs/decisions/029: what a longer run adds to the short one's recipe.
-        reward_model=replace(_QUICK.reward_model, batch_norm=True, shaping_steps=300_000),
+        reward_model=replace(_QUICK.reward_model, batch_norm=True, shaping_steps=300_000, target_std=0.25),
         queries=QueryConfig(windows=32, pool=128, explore_steps=1888),
     ),
 }
