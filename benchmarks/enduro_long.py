@@ -18,8 +18,10 @@ from rows import Row
 
 NAME = "enduro_long"
 COMMON = ("--preset", "enduro", "--total-timesteps", "1000000")
+# Of so many answers a quarter before anything is learnt would be 45,000 steps of random play.
+ASKED = ("--labels", "1500", "--queries.initial-share", "0.1")
 SETTINGS = {
-    "preferences": (*COMMON, "--teacher", "pairplay.teachers.road:progress", "--labels", "1500"),
+    "preferences": (*COMMON, "--teacher", "pairplay.teachers.road:progress", *ASKED),
     "true-reward": (*COMMON, "--reward", "env"),
 }
 SEEDS = (1, 2)
