@@ -130,8 +130,6 @@ class RewardModelConfig:
     """Each comparison is visited at most so often on average: more would only overfit."""
     pretrain_pairs: int = 960
     """Comparisons visited once, just before the policy begins to learn."""
-    ema_decay: float = 0.0
-    """Predict by a moving average of the weights, of which each gradient step keeps this share; 0: by the latest."""
     error_rate: float = 0.1
     """ε, the share of answers assumed to be uniformly random."""
     target_std: float = 0.05

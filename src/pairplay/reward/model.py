@@ -10,14 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import RewardModelConfig
 from pairplay.hardware import Precision
 from pairplay.observations import stack_frames
-from pairplay.reward.averaging import Averaged
 from pairplay.reward.film import Film, Inputs, Shelf, as_tensor, thinned, unique
 from pairplay.reward.losses import preference_log_prob
-from pairplay.reward.networks import Actions, Convolutions, RewardNetwork, make_network
+from pairplay.reward.networks import Convolutions, make_network
 from pairplay.reward.normaliser import Affine, InputMoments, RewardScale, affine
 from pairplay.reward.reference import Reference
 from pairplay.reward.regulariser import Regulariser, shrink
@@ -60,7 +60,6 @@ class RewardModel:
         self.device = device
         self.autocast = precision == "bf16"
         self.network = make_network(spec, config, seed=seed).to(device)
-        self.averaged = Averaged(self.network, config.ema_decay) if config.ema_decay else None
         # Without weight decay of its own: each member has its own coefficient.
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
@@ -69,7 +68,8 @@ class RewardModel:
         self.inputs = InputMoments.empty(math.prod(spec.frame_shape) if not spec.is_image else 0, device)
         self.scale = RewardScale.empty(config.members, device)
         self.reference = Reference.empty(spec, config.members)
-        self.actions = Actions(spec, config, device)
+        self.low = torch.tensor(spec.action_low, device=device)
+        self.high = torch.tensor(spec.action_high, device=device)
         self.shelf = Shelf(device)
         self.sound: set[str] = set()
         """Segments whose observations were found to be numbers."""
@@ -123,11 +123,6 @@ class RewardModel:
 
     # -- what it predicts --------------------------------------------------------------------------------------------
 
-    @property
-    def predictor(self) -> RewardNetwork:
-        """What predicts: the average of the latest weights where one is kept; in a fit, the weights that learn."""
-        return self.network if self.averaged is None or self.network.training else self.averaged.network
-
     @torch.no_grad()
     def score(self, rollout: Rollout) -> FloatArray:
         """Raw predictions of every member for every step, `[E, T, N]`."""
@@ -180,7 +175,7 @@ class RewardModel:
         if not segments:
             return np.zeros((0, self.config.members * self.config.hidden), np.float32)
         taken = thinned(segments, self.config.fit_stride)
-        hidden_EBH = self._predict(self._film(segments, taken), self.predictor.embed)
+        hidden_EBH = self._predict(self._film(segments, taken), self.network.embed)
         parts = torch.split(hidden_EBH, [len(steps) for steps in taken], dim=1)
         return torch.stack([hidden_ELH.mean(1).flatten() for hidden_ELH in parts]).cpu().numpy()
 
@@ -206,7 +201,7 @@ class RewardModel:
         else:
             rows = [inputs.first[segment.id] + steps for segment, steps in zip(segments, taken, strict=True)]
             row_B = self._tensor(np.concatenate(rows))
-            reward_EB = self._run(self.predictor, inputs.obs[row_B], inputs.action[row_B])
+            reward_EB = self._run(self.network, inputs.obs[row_B], inputs.action[row_B])
         owner_B = self._tensor(np.repeat(np.arange(len(segments)), [len(steps) for steps in taken]))
         total_ES = reward_EB.new_zeros(len(reward_EB), len(segments)).index_add(1, owner_B, reward_EB)
         weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
@@ -250,8 +245,6 @@ class RewardModel:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         shrink(self.network.weights(), self.regulariser.coefficient, self.config.learning_rate)
-        if self.averaged is not None:
-            self.averaged.follow()
 
     # -- what is kept ------------------------------------------------------------------------------------------------
 
@@ -265,17 +258,14 @@ class RewardModel:
         shapes = {name: tensor.shape for name, tensor in self.network.state_dict().items()}
         found = {name: saved[f"network/{name}"].shape for name in shapes if f"network/{name}" in saved}
         parts = self._parts()
-        averaged = {n.removeprefix("averaged/"): t for n, t in saved.items() if n.startswith("averaged/")}
         missing = [
             f"{part}/{key}" for part, held in parts.items() for key in held.state() if f"{part}/{key}" not in saved
         ]
-        if found != shapes or missing or bool(averaged) != bool(self.averaged):
+        if found != shapes or missing:
             raise UserError(
                 "the saved reward model has other layers: resume with the configuration it was trained with"
             )
         self.network.load_state_dict({name: saved[f"network/{name}"] for name in shapes})
-        if self.averaged is not None:
-            self.averaged.load(averaged)
         self.optimizer.state.clear()
         for name, parameter in self.network.named_parameters():
             if f"optimizer/{name}/step" in saved:
@@ -301,8 +291,6 @@ class RewardModel:
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         for name, tensor in self.network.state_dict().items():
             yield f"network/{name}", tensor
-        for name, tensor in self.averaged.state().items() if self.averaged is not None else ():
-            yield f"averaged/{name}", tensor
         for name, parameter in self.network.named_parameters():
             for key in MOMENTS if parameter in self.optimizer.state else ():
                 yield f"optimizer/{name}/{key}", self.optimizer.state[parameter][key]
@@ -375,7 +363,7 @@ class RewardModel:
         whole = self.network.training and self.config.batch_norm
         size = len(film.step) if whole else CHUNK[self.device.type]
         chunks = zip(*(torch.split(index, size) for index in film[2:]), strict=True)
-        parts = [self._forward(film._replace(step=s, env=e, action=a), network or self.predictor) for s, e, a in chunks]
+        parts = [self._forward(film._replace(step=s, env=e, action=a), network or self.network) for s, e, a in chunks]
         return torch.cat(parts, dim=1)
 
     def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
@@ -389,11 +377,23 @@ class RewardModel:
             obs = obs.contiguous(memory_format=torch.channels_last)
         else:
             obs = self.inputs.normalise(obs.flatten(2)).float()
-        return obs, self.actions(film.action)
+        return obs, self._action_input(film.action)
 
     def _run(self, network: Callable[[Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Tensor:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
             return network(obs, action).float()
+
+    def _action_input(self, action: Tensor) -> Tensor:
+        """`[B, A]`: one-hot, or scaled so that the bounds are ±1; of width 0 where the model does not see actions."""
+        if not self.config.see_action:
+            return torch.zeros(len(action), 0, device=self.device)
+        if self.spec.discrete:
+            return F.one_hot(action, self.spec.num_actions).float()
+        bounded = torch.isfinite(self.low) & torch.isfinite(self.high)
+        # Clipped first: the environment never saw what lies beyond the bounds.
+        clipped = torch.minimum(torch.maximum(action, self.low), self.high)
+        scaled = (clipped - self.low) / (self.high - self.low) * 2.0 - 1.0
+        return torch.where(bounded, scaled, action)
 
     def _tensor(self, array: Array) -> Tensor:
         return as_tensor(array, self.device)

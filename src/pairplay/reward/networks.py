@@ -199,30 +199,6 @@ class RewardNetwork(nn.Module):
         return [parameter for name, parameter in self.named_parameters() if name.endswith(".weight")]
 
 
-class Actions:
-    """Actions as they enter the networks, `[B, A]`: one-hot, or scaled so that the bounds are ±1.
-
-    Of width 0 where the model does not see actions.
-    """
-
-    def __init__(self, spec: EnvSpec, config: RewardModelConfig, device: torch.device) -> None:
-        self.classes = spec.num_actions if spec.discrete else 0
-        self.seen = config.see_action
-        self.low = torch.tensor(spec.action_low, device=device)
-        self.high = torch.tensor(spec.action_high, device=device)
-
-    def __call__(self, action: Tensor) -> Tensor:
-        if not self.seen:
-            return torch.zeros(len(action), 0, device=self.low.device)
-        if self.classes:
-            return F.one_hot(action, self.classes).float()
-        bounded = torch.isfinite(self.low) & torch.isfinite(self.high)
-        # Clipped first: the environment never saw what lies beyond the bounds.
-        clipped = torch.minimum(torch.maximum(action, self.low), self.high)
-        scaled = (clipped - self.low) / (self.high - self.low) * 2.0 - 1.0
-        return torch.where(bounded, scaled, action)
-
-
 def make_network(spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> RewardNetwork:
     """The network for this kind of observation, its weights drawn from `seed` alone; it predicts until told to train.
 
