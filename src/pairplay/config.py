@@ -133,7 +133,7 @@ class RewardModelConfig:
     error_rate: float = 0.1
     """ε, the share of answers assumed to be uniformly random."""
     target_std: float = 0.05
-    """Standard deviation the predicted reward is scaled to (paper: 0.05 Atari, 1 control)."""
+    """Standard deviation the predicted reward is scaled to (paper: 0.05 Atari, 1 control): how loud the critic is."""
     shaping: float = 0.0
     """Potential-based shaping of the predicted reward: 0 none; at 1 an action is paid for the change it makes."""
     shaping_steps: int = 0
