@@ -36,8 +36,8 @@ FAIRNESS = """\
 Both get the same steps to train on, the same number of comparisons and a deterministic oracle. The segments are each
 side's own: 100 steps for imitation, 1.5 seconds for Pairplay. imitation plays some steps more, to have clips to cut;
 they are counted in *steps*. It runs Gymnasium's v4 tasks in MuJoCo 2.3, Pairplay the v5 in a newer MuJoCo: the same
-bodies and rewards, and not quite the same numbers. Seconds include all that either side does; neither draws pictures,
-for the oracle looks at rewards alone."""
+bodies and rewards, and not quite the same numbers. Seconds include all that either side does; imitation draws no
+pictures, while Pairplay films every clip that it asks about."""
 
 
 def jobs(seeds: Sequence[int]) -> list[Job]:
@@ -45,8 +45,7 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
     for seed in seeds:
         for env_id, (steps, labels, options) in TASKS.items():
             budget = ("--total-timesteps", str(steps), "--labels", str(labels))
-            answered = ("--teacher", "oracle", "--queries.clips", "none")
-            found.append(Job(NAME, "pairplay", env_id, seed, (*options, *answered, *budget)))
+            found.append(Job(NAME, "pairplay", env_id, seed, (*options, "--teacher", "oracle", *budget)))
             found.append(Job(NAME, "imitation", env_id, seed, budget, peer=PEER))
     return found
 
