@@ -169,3 +169,14 @@ def test_help_and_welcome(studio: Studio, visit: Visit) -> None:
     person.page.reload()
     person.wait_for_pair()
     expect(welcome).to_be_hidden()
+
+
+def test_who_has_answered_the_first_pair_is_promised_the_next(own_studio: Studio, visit: Visit) -> None:
+    """Two environments show a first pair while the others still load: step 0 for a while after it."""
+    own_studio.post(phase="starting", step=0, fps=0.0, next_due_at_step=0)
+    person = visit(own_studio.start())
+    expect(person.page.get_by_text("The first two clips come in a few seconds")).to_be_visible()
+    own_studio.ask(1)
+    person.wait_for_pair()
+    person.page.keyboard.press("ArrowLeft")
+    expect(person.page.get_by_text("The next two clips come in a few seconds")).to_be_visible()

@@ -66,7 +66,8 @@ export function waitingWords({ status, reachable, loading, labelsBudget, runName
     };
   }
   if (!progress || !progress.step) {
-    return { title: "The agent is taking its first steps", text: "The first two clips come in a few seconds. This page wakes up by itself." };
+    const which = status?.counts.answered ? "next" : "first";
+    return { title: "The agent is taking its first steps", text: `The ${which} two clips come in a few seconds. This page wakes up by itself.` };
   }
   const steps = (status.next_due_at_step ?? 0) - progress.step;
   const when = steps > 0 && progress.fps > 0 ? `The next pairs come ${inAbout(steps / progress.fps)}.` : "The next pairs come as soon as the agent has something new to show.";
