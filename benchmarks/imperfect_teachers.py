@@ -1,4 +1,4 @@
-"""Claim: teachers who err, doubt, skip or forget cost little of what the oracle teaches.
+"""Claim: what a teacher loses by erring, doubting, skipping or forgetting is a part of what the oracle teaches.
 
     .venv/bin/python benchmarks/imperfect_teachers.py --jobs 2
 

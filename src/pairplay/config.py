@@ -323,7 +323,7 @@ PRESETS: dict[str, TrainConfig] = {
         checkpoint_every=50_000,
         env=replace(_QUICK.env, colour_envs=16),
         ppo=replace(_QUICK.ppo, anneal_lr=True),
-        # docs/decisions/029: what a longer run adds to the short one's recipe.
+        # docs/decisions/029 and 031: what a longer run adds to the short one's recipe.
         reward_model=replace(_QUICK.reward_model, batch_norm=True, shaping_steps=300_000, target_std=0.25),
         queries=QueryConfig(windows=32, pool=128, explore_steps=1888),
     ),
