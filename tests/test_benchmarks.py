@@ -149,12 +149,13 @@ def test_every_job_is_a_command_that_pairplay_understands(script: str) -> None:
 
 
 def test_a_peer_gets_steps_that_fill_its_iterations() -> None:
-    """50 iterations of rollouts of 512 and 2,048 steps, 60 of 2,048: others would be rounded up, and not equal."""
+    """50 iterations of rollouts of 512 and 2,048 steps, 60 of 2,048, 6 of 1,024: others would be rounded up."""
     tasks = load("imitation_peer").TASKS
     assert {env_id: steps for env_id, (steps, _, _) in tasks.items()} == {
         "HalfCheetah-v5": 50 * 512 * 20,
         "Hopper-v5": 50 * 2048 * 5,
         "Pendulum-v1": 60 * 2048 * 2,
+        "ALE/Enduro-v5": 6 * 1024 * 5,
     }
 
 

@@ -8,7 +8,9 @@ metrics.jsonl and versions.json in the run directory, in the form that the harne
 
 Settings are imitation's own: for MuJoCo those of its `train_preference_comparisons` command, with the named
 configuration tuned for the task (`seals_half_cheetah`, `seals_hopper`) and its 50 iterations; for Pendulum those of its
-tutorial, which calls them approximately fine-tuned, and its 60 iterations. The oracle is deterministic, as ours is.
+tutorial, which calls them approximately fine-tuned, and its 60 iterations; for Enduro those that its tutorial on
+pictures names for training on Atari, with what it leaves open chosen for it: fragments as long as ours, and iterations
+that hold an episode of 640 steps. The oracle is deterministic, as ours is.
 """
 
 from __future__ import annotations
@@ -22,20 +24,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import ale_py
+import gymnasium
 import numpy as np
 import torch
+from gymnasium.wrappers import TimeLimit
 from imitation.algorithms import preference_comparisons as pc
 from imitation.policies.base import FeedForward32Policy, NormalizeFeaturesExtractor
-from imitation.rewards.reward_nets import BasicRewardNet, NormalizedRewardNet, RewardNet
+from imitation.rewards.reward_nets import BasicRewardNet, CnnRewardNet, NormalizedRewardNet, RewardNet
 from imitation.util.networks import RunningNorm
 from imitation.util.util import make_vec_env
 from stable_baselines3 import PPO
+from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.env_util import make_vec_env as make_picture_env
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecFrameStack
 
 NUM_ENVS = 8
-FRAGMENT_LENGTH = 100
-LIBRARIES = ("imitation", "stable-baselines3", "torch", "numpy", "gymnasium", "mujoco")
+EPISODE = 640
+"""Pictures: agent steps of an episode, a multiple of PPO's rollouts; a little longer than ours."""
+LIBRARIES = ("imitation", "stable-baselines3", "torch", "numpy", "gymnasium", "mujoco", "ale-py")
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,8 @@ class Settings:
     normalise_reward: bool = True
     exploration_frac: float = 0.0
     initial_epoch_multiplier: float = 200.0
+    fragment_length: int = 100
+    pictures: bool = False
 
 
 SETTINGS = {
@@ -111,6 +121,16 @@ SETTINGS = {
         normalise_reward=False,
         exploration_frac=0.05,
         initial_epoch_multiplier=4.0,
+    ),
+    "ALE/Enduro-v5": Settings(
+        "ALE/Enduro-v5",
+        1024,
+        {"batch_size": 256, "ent_coef": 0.01, "learning_rate": 2.5e-4, "n_epochs": 4},
+        policy="CnnPolicy",
+        iterations=6,
+        initial_epoch_multiplier=1.0,
+        fragment_length=25,
+        pictures=True,
     ),
 }
 
@@ -175,6 +195,25 @@ class Oracle(pc.SyntheticGatherer):
         return super().__call__(fragment_pairs)
 
 
+def environments(settings: Settings, seed: int, rng: np.random.Generator) -> VecEnv:
+    """Eight of them. Pictures are stable-baselines3's: grey, 84x84, four stacked, the score in them."""
+    if not settings.pictures:
+        return make_vec_env(settings.gym_id, rng=rng, n_envs=NUM_ENVS, env_make_kwargs=settings.make)
+
+    def atari() -> Any:
+        return TimeLimit(AtariWrapper(gymnasium.make(settings.gym_id, frameskip=1), clip_reward=False), EPISODE)
+
+    return VecFrameStack(make_picture_env(atari, n_envs=NUM_ENVS, seed=seed), 4)
+
+
+def reward_network(settings: Settings, venv: VecEnv) -> RewardNet:
+    if settings.pictures:
+        net: RewardNet = CnnRewardNet(venv.observation_space, venv.action_space)
+    else:
+        net = BasicRewardNet(venv.observation_space, venv.action_space, normalize_input_layer=RunningNorm)
+    return NormalizedRewardNet(net, RunningNorm) if settings.normalise_reward else net
+
+
 def train(env_id: str, *, total_timesteps: int, labels: int, seed: int, run_dir: Path, iterations: int = 0) -> None:
     """Run it, and write metrics after every rollout. `iterations` replaces imitation's own number, for short trials."""
     settings = SETTINGS[env_id]
@@ -187,12 +226,8 @@ def train(env_id: str, *, total_timesteps: int, labels: int, seed: int, run_dir:
         )
     rng = np.random.default_rng(seed)
     torch.manual_seed(seed)
-    ledger = Ledger(make_vec_env(settings.gym_id, rng=rng, n_envs=NUM_ENVS, env_make_kwargs=settings.make))
-    reward_net: RewardNet = BasicRewardNet(
-        ledger.observation_space, ledger.action_space, normalize_input_layer=RunningNorm
-    )
-    if settings.normalise_reward:
-        reward_net = NormalizedRewardNet(reward_net, RunningNorm)
+    ledger = Ledger(environments(settings, seed, rng))
+    reward_net = reward_network(settings, ledger)
     agent = PPO(
         settings.policy,
         ledger,
@@ -215,7 +250,7 @@ def train(env_id: str, *, total_timesteps: int, labels: int, seed: int, run_dir:
         fragmenter=pc.RandomFragmenter(rng=rng, warning_threshold=0),
         preference_gatherer=oracle,
         reward_trainer=trainer,
-        fragment_length=FRAGMENT_LENGTH,
+        fragment_length=settings.fragment_length,
         initial_comparison_frac=0.1,
         initial_epoch_multiplier=settings.initial_epoch_multiplier,
         query_schedule="hyperbolic",
@@ -234,6 +269,7 @@ def main() -> None:
     # An iteration has to hold a whole episode of each environment, or imitation plays extra ones to cut clips from.
     parser.add_argument("--iterations", type=int, default=0, help="fewer than imitation's own, for a short trial")
     options = parser.parse_args()
+    assert ale_py.__version__, "imported, so that its games are known"
     options.run_dir.mkdir(parents=True)
     versions = {"python": platform.python_version(), **{name: metadata.version(name) for name in LIBRARIES}}
     (options.run_dir / "versions.json").write_text(json.dumps(versions))
