@@ -201,7 +201,9 @@ def environments(settings: Settings, seed: int, rng: np.random.Generator) -> Vec
         return make_vec_env(settings.gym_id, rng=rng, n_envs=NUM_ENVS, env_make_kwargs=settings.make)
 
     def atari() -> Any:
-        return TimeLimit(AtariWrapper(gymnasium.make(settings.gym_id, frameskip=1), clip_reward=False), EPISODE)
+        # stable-baselines3's ends with a life keep the game going over a reset, up to an end that comes too early.
+        game = gymnasium.make(settings.gym_id, frameskip=1)
+        return TimeLimit(AtariWrapper(game, terminal_on_life_loss=False, clip_reward=False), EPISODE)
 
     return VecFrameStack(make_picture_env(atari, n_envs=NUM_ENVS, seed=seed), 4)
 
