@@ -51,9 +51,11 @@ more, to have clips to cut; they are counted in *steps*. It runs Gymnasium's v4 
 a newer MuJoCo: the same bodies and rewards, and not quite the same numbers. On Enduro imitation has the nine actions of
 stable-baselines3's environment and sees the score; Pairplay has all 18 and does not. Minutes include all that either
 side does; neither draws clips, for nobody looks at them."""
-# Never learns, never asks, and draws each action anew: uniform over the actions.
-RANDOM = ("--teacher", "oracle", "--labels", "0", "--queries.min-answers", "1", "--queries.explore-steps", "1000000000")
-RANDOM = (*RANDOM, "--queries.explore-persistence", "0", "--queries.clips", "none")
+RANDOM = (
+    # Never learns, never asks, and draws each action anew: uniform over the actions.
+    *("--teacher", "oracle", "--labels", "0", "--queries.min-answers", "1", "--queries.explore-steps", "1000000000"),
+    *("--queries.explore-persistence", "0", "--queries.clips", "none"),
+)
 
 
 def jobs(seeds: Sequence[int]) -> list[Job]:
@@ -87,7 +89,8 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
             found = groups.get((env_id, name), [])
             if not found:
                 continue
-            share = (means[name] - means["random"]) / (means["true-reward"] - means["random"])
+            gain, most = means[name] - means["random"], means["true-reward"] - means["random"]
+            share = gain / most if most > 0 else math.nan
             taken = float(np.mean([row.seconds for row in found])) / 60
             normalised.setdefault(name, []).append(share)
             minutes.setdefault(name, []).append(taken)
@@ -98,7 +101,7 @@ def report(rows: list[Row], wanted: list[Job]) -> Path:
             )
     head = ("task", "who", "mean (seeds)", "95 % interval (Student's t)", "normalised", "answers", "steps", "minutes")
     parts = ["True return with equal training steps and comparisons.", pages.table(head, lines), DEFINITIONS]
-    if all(len(normalised.get(name, [])) == len(TASKS) for name in WHO):
+    if all(len(normalised.get(name, [])) == len(TASKS) for name in WHO) and np.isfinite(normalised["random"]).all():
         parts.append(_summary(normalised, minutes))
     parts.append(FAIRNESS)
     picture = pages.curves_picture(rows, ("pairplay", "imitation", "true-reward"))
