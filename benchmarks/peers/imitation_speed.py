@@ -7,8 +7,8 @@ Knows nothing of Pairplay: it runs in an environment of its own, with what stand
 metrics.jsonl in the run directory, a line an iteration, with the steps played and the seconds since learning began.
 
 An iteration plays 256 steps, asks for one comparison of 25-step fragments, and trains on all of them for three epochs,
-imitation's own number. There are six comparisons at first, so that each of three members visits about as many of them
-for a step as Pairplay's does (200 in 1,888 steps); a real run would hold hundreds and visit each in every iteration.
+imitation's own number. There are two comparisons at first, so that each of three members visits about as many of them
+for a step as Pairplay's does (64 in 1,888 steps); a real run would hold hundreds and visit each in every iteration.
 Also in imitation's favour: the first training is not prolonged, as it is by 200 times there, and episodes end after 32
 steps, so that fragments need no extra play. With --fit-only nothing is played: 8 comparisons of noise are trained on, a
 line an epoch, with the comparisons visited so far; all three members in turn make one visit.
@@ -36,7 +36,7 @@ from stable_baselines3.common.atari_wrappers import AtariWrapper
 from stable_baselines3.common.vec_env import VecFrameStack
 
 NUM_ENVS, NUM_STEPS, MEMBERS, FRAGMENT = 8, 32, 3, 25
-ITERATIONS, FIRST, EPOCHS, FIT_PAIRS = 400, 6, 3, 8
+ITERATIONS, FIRST, EPOCHS, FIT_PAIRS = 400, 2, 3, 8
 PPO_SETTINGS = {"n_steps": NUM_STEPS, "batch_size": 256, "n_epochs": 4, "learning_rate": 2.5e-4, "clip_range": 0.1}
 
 
