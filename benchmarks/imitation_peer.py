@@ -35,7 +35,7 @@ TASKS = {
 to whole rollouts. Hopper plays on after a fall, for imitation refuses episodes that end early."""
 OUR_STEPS = {"ALE/Enduro-v5": 30_208}
 """Where our rollouts would not fill the others' steps: fewer."""
-BY_THE_WAY = ("ALE/Enduro-v5",)
+ON_THE_WAY = ("ALE/Enduro-v5",)
 """Tasks of so few episodes that the reward on the way says more than that of the last."""
 RANDOM_STEPS = 30_208
 WHO = ("pairplay", "imitation", "true-reward", "random")
@@ -76,7 +76,7 @@ def jobs(seeds: Sequence[int]) -> list[Job]:
 
 def score(row: Row) -> float | None:
     """What a run is judged by: see `DEFINITIONS`."""
-    return row.accumulated / row.steps * 1000 if row.env_id in BY_THE_WAY else row.final_return
+    return row.accumulated / row.steps * 1000 if row.env_id in ON_THE_WAY else row.final_return
 
 
 def report(rows: list[Row], wanted: list[Job]) -> Path:
