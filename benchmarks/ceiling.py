@@ -124,7 +124,7 @@ def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes
             [
                 "```",
                 "python benchmarks/ceiling.py",
-                *(f"# {' '.join(c.words)}".replace(f"{ROOT}/", "") for c in contenders(widths)),
+                *(f"# {pages.command(contender.words)}" for contender in contenders(widths)),
                 "```",
             ]
         ),

@@ -118,6 +118,18 @@ def provenance(name: str, rows: Sequence[Row], jobs: Sequence[Job]) -> Iterator[
     yield "\n".join(["```", f"python benchmarks/{name}.py", *(f"# {command}" for command in commands), "```"])
 
 
+def command(words: Sequence[str]) -> str:
+    """A command with paths from the project's root; by their names alone where they lie elsewhere, as Python may."""
+    return " ".join(map(_from_root, words))
+
+
+def _from_root(word: str) -> str:
+    path = Path(word)
+    if not path.is_absolute():
+        return word
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
 def _without_place(row: Row) -> str:
     """The command without seed and directory: what all seeds of a setting share."""
     words = row.origin.command.split(" --seed ")

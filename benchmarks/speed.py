@@ -167,7 +167,7 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
     head = ("work", "against", "ours", "theirs", "ratio: median (least to most)", "aim", "unit")
     hardware = rows.hardware(torch.get_num_threads())
     versions = ", ".join(f"{name} {version}" for name, version in rows.versions().items())
-    commands = [" ".join(_relative(word) for word in contender.words) for contender in contenders()]
+    commands = [pages.command(contender.words) for contender in contenders()]
     parts = [
         "# Speed, beside the usual libraries",
         f"{rounds} rounds, in each of which everyone ran alone for a turn, the others held; ratios within a round.",
@@ -189,10 +189,6 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
 
 def _speed(found: Sequence[float]) -> str:
     return f"{np.median(found):,.0f}" if len(found) else "not run"
-
-
-def _relative(word: str) -> str:
-    return word.replace(f"{ROOT}/", "")
 
 
 def main() -> int:

@@ -185,6 +185,18 @@ def test_the_page_has_ratios_of_the_same_round(tmp_path: Path) -> None:
     assert "| 400 | not run | – | 12× |" in text
 
 
+def test_the_page_names_no_place_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    speed = load("speed")
+    elsewhere, here = Path("/elsewhere/.venv/bin/python"), FOLDER.parent / ".venv" / "bin" / "python"
+    for interpreter, shown in ((elsewhere, "python"), (here, ".venv/bin/python")):
+        monkeypatch.setattr(sys, "executable", str(interpreter))
+        text = speed.report({}, minutes=3.0, rounds=3, folder=tmp_path).read_text()
+        assert f"# {shown} -m pairplay train --env-id ALE/Enduro-v5 --teacher oracle" in text
+        assert f"# {shown} benchmarks/speed.py --fit" in text
+        assert "/elsewhere" not in text
+        assert str(FOLDER.parent) not in text
+
+
 def test_our_fit_writes_visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     speed = load("speed")
     monkeypatch.setattr(speed, "FIT_PAIRS", 2)
