@@ -8,7 +8,8 @@ metrics.jsonl in the run directory, a line an iteration, with the steps played a
 
 An iteration plays 256 steps, asks for one comparison of 25-step fragments, and trains on all of them for three epochs,
 imitation's own number. There are two comparisons at first, so that each of three members visits about as many of them
-for a step as Pairplay's does (64 in 1,888 steps); a real run would hold hundreds and visit each in every iteration.
+for a step as Pairplay's does (64 in 1,888 steps) in the first iterations; later it has more, and the ratio of the first
+round is the fairest. A real run would hold hundreds and visit each in every iteration.
 Also in imitation's favour: the first training is not prolonged, as it is by 200 times there, and episodes end after 32
 steps, so that fragments need no extra play. With --fit-only nothing is played: 8 comparisons of noise are trained on, a
 line an epoch, with the comparisons visited so far; all three members in turn make one visit.
