@@ -21,11 +21,11 @@ from gymnasium.vector import AutoresetMode
 from pairplay.config import EnvConfig
 from pairplay.cores import available_cores
 from pairplay.envs.base import PicturePainter
-from pairplay.envs.score_masks import rectangles
+from pairplay.envs.score_masks import Mask, rectangles, rows_to_see
 from pairplay.seeding import int_seed
 from pairplay.types import Array, BoolArray, EnvSpec, IntArray, Picture, Step
 
-# N environments, M of them in colour, H x W the emulator's screen, S side of a network frame
+# N environments, M of them in colour, H x W the emulator's screen, S side of a network's frame, R of its rows kept
 
 FRAMES_PER_SECOND = 60
 MAX_EPISODE_FRAMES = 108_000
@@ -64,10 +64,11 @@ class AtariEnvs:
         self._seeds = np.array([int_seed(seed, "emulator", env) for env in range(num_envs)])
         self._age: IntArray = np.zeros(num_envs, np.int64)
         self._lives: IntArray = np.zeros(num_envs, np.int64)
-        self._masks = []
+        self._masks: list[Mask] = []
         if config.mask_score:
             height = TALL_SCREENS.get(game, SCREEN_HEIGHT)
             self._masks = [rectangle.scaled(height, SCREEN_WIDTH, self._size) for rectangle in rectangles(game)]
+        self._rows = rows_to_see(self._masks, self._size)
         self._groups = [
             _Group(
                 envs,
@@ -78,13 +79,10 @@ class AtariEnvs:
         ]
         self.parts = tuple(group.envs for group in self._groups)
         self._pictures: Picture = np.zeros((0, 0, 0, 3), np.uint8)
-        # A seed makes each emulator load its game anew, some 0.2 s: that goes on while the caller makes networks.
-        self._background = ThreadPoolExecutor(1, thread_name_prefix="first-reset")
-        self._first: Future[Array] | None = self._background.submit(self._reset)
         actions = self._groups[0].vector.ale.get_action_set()
         self.spec = EnvSpec(
             env_id=env_id,
-            frame_shape=(self._size, self._size),
+            frame_shape=(self._rows.stop - self._rows.start, self._size),
             stack=config.frame_stack,
             num_actions=len(actions),
             action_low=(),
@@ -92,6 +90,9 @@ class AtariEnvs:
             clip_fps=FRAMES_PER_SECOND / config.frame_skip,
             action_names=tuple(action.name for action in actions),
         )
+        # A seed makes each emulator load its game anew, some 0.2 s: that goes on while the caller makes networks.
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="first-reset")
+        self._first: Future[Array] | None = self._background.submit(self._reset)
 
     def reset(self) -> Array:
         first, self._first = self._first, None
@@ -99,7 +100,7 @@ class AtariEnvs:
 
     def _reset(self) -> Array:
         self._age[:] = 0
-        frames = np.empty((self.num_envs, self._size, self._size), np.uint8)
+        frames = np.empty((self.num_envs, *self.spec.frame_shape), np.uint8)
         for group in self._groups:
             screens, info = group.vector.reset(seed=self._seeds[group.envs])
             self._lives[group.envs] = info["lives"]
@@ -171,7 +172,7 @@ class AtariEnvs:
             frames[:] = self._see(group, screens)
 
     def _see(self, group: _Group, screens: Array) -> Array:
-        """The network's frames `[n, S, S]` of the current screens `[n, 1, ...]`; remembers those in colour."""
+        """The network's frames `[n, R, S]` of the current screens `[n, 1, ...]`; remembers those in colour."""
         if group.colour:
             self._pictures = screens[:, 0]
         return self._grey(group, screens)
@@ -180,7 +181,7 @@ class AtariEnvs:
         frames = grey_frames(screens[:, 0], self._size) if group.colour else screens[:, 0]
         for rows, columns in self._masks:
             frames[:, rows, columns] = 0
-        return frames
+        return frames[:, self._rows]
 
 
 def _split(num_envs: int, colour_envs: int) -> list[slice]:
