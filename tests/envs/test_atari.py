@@ -15,7 +15,7 @@ from pairplay.config import EnvConfig
 from pairplay.envs.atari import TALL_SCREENS, AtariEnvs, _split, grey_frames
 from pairplay.envs.base import Parted
 from pairplay.envs.make import make_envs
-from pairplay.envs.score_masks import Rectangle, rectangles
+from pairplay.envs.score_masks import Rectangle, rectangles, rows_to_see
 from pairplay.types import Picture, Step
 
 # Loading one emulator takes a fifth of a second, so the tests are content with few.
@@ -136,6 +136,7 @@ def test_a_capture_is_what_the_network_sees_but_in_colour_and_unmasked() -> None
     np.testing.assert_array_equal(seen[:59], frame[:59])
     assert (frame[59:] == 0).all()
     assert (seen[62:] > 0).any()
+    assert len(frame) == 60
     later = play(masked, 1)
     assert (masked.capture(0) != capture).any()
     assert (later[0].frames[0] != frame).any()
@@ -281,6 +282,52 @@ def test_no_pixel_of_a_rectangle_shows_through(top: int, length: int, size: int)
 
 def test_games_without_a_mask_are_left_alone() -> None:
     assert rectangles("skiing") == ()
+    assert rows_to_see([], 80) == slice(0, 80)
+
+
+@pytest.mark.parametrize(
+    ("game", "size", "rows"),
+    [
+        ("enduro", 80, (0, 60)),  # black from row 59 on
+        ("enduro", 84, (0, 64)),  # from 62
+        ("pong", 80, (8, 80)),  # black down to row 8
+        ("breakout", 80, (0, 80)),  # lives beside the score
+        ("freeway", 80, (0, 80)),  # a row above the score
+    ],
+)
+def test_rows_at_the_edges_that_are_black_from_side_to_side_are_not_seen(
+    game: str, size: int, rows: tuple[int, int]
+) -> None:
+    masks = [rectangle.scaled(210, 160, size) for rectangle in rectangles(game)]
+    assert rows_to_see(masks, size) == slice(*rows)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 209), st.integers(1, 105), st.booleans()), max_size=3), st.sampled_from([80, 84])
+)
+def test_what_is_not_seen_was_black(found: list[tuple[int, int, bool]], size: int) -> None:
+    masks = [
+        Rectangle(top, min(top + tall, 210), right=160 if wide else 80).scaled(210, 160, size)
+        for top, tall, wide in found
+    ]
+    frame = np.ones((size, size), np.uint8)
+    for mask in masks:
+        frame[mask] = 0
+    rows = rows_to_see(masks, size)
+    cut = np.delete(frame, np.arange(size)[rows], axis=0)
+    assert (cut == 0).all()
+    assert rows.start % 4 == 0
+
+
+def test_the_networks_see_the_same_frame_with_fewer_rows() -> None:
+    whole = made("pong", EnvConfig(colour_envs=1, mask_score=False))
+    cut = made("pong", EnvConfig(colour_envs=1))
+    frames = [(whole.reset(), cut.reset())]
+    frames += [(a.frames, b.frames) for a, b in zip(play(whole, 30), play(cut, 30), strict=True)]
+    for a, b in frames:
+        assert b.shape == (1, 72, 80)
+        np.testing.assert_array_equal(a[:, 9:], b[:, 1:])
+    assert cut.spec.frame_shape == (72, 80)
 
 
 def test_tall_screens_are_shown_in_full() -> None:
