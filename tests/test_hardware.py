@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pairplay import hardware
-from pairplay.hardware import Hardware, choose_hardware
+from pairplay.hardware import Hardware, choose_hardware, half_the_threads
 from pairplay.types import UserError
 
 
@@ -65,3 +65,18 @@ def test_a_gpu_takes_pictures_in_fp32(machine: pytest.MonkeyPatch) -> None:
 def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do(machine: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--device cpu"):
         choose_hardware("cuda", "auto", is_image=True)
+
+
+@pytest.mark.parametrize(("threads", "half"), [(8, 4), (3, 1), (1, 1)])
+def test_half_the_threads_are_left_to_others_and_all_come_back(threads: int, half: int) -> None:
+    torch.set_num_threads(threads)
+
+    @half_the_threads()
+    def play() -> None:
+        assert torch.get_num_threads() == half
+        raise RuntimeError("lost")
+
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="lost"):
+            play()
+        assert torch.get_num_threads() == threads

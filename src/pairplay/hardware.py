@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +48,20 @@ def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
     threads = _most_threads() if is_image and chosen.type == "cpu" else 1
     torch.set_num_threads(threads)
     return Hardware(chosen, number_format, threads)
+
+
+@contextmanager
+def half_the_threads() -> Iterator[None]:
+    """In here torch computes on half of its threads (at least one), beside something else that keeps the cores busy.
+
+    Its threads wait for one another in a loop: as many as there are cores would hold up whatever else runs there.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // 2))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _most_threads() -> int:

@@ -360,9 +360,16 @@ def test_sticky_actions_and_noops_each_make_environments_differ(sticky_actions: 
 
 @pytest.mark.parametrize(
     ("num_envs", "colour", "parts"),
-    [(1, 1, [(0, 1)]), (8, 0, [(0, 8)]), (32, 16, [(0, 16), (16, 32)]), (81, 16, [(0, 16), (16, 48), (48, 81)])],
+    [
+        (1, 1, [(0, 1)]),
+        (8, 0, [(0, 8)]),
+        (32, 0, [(0, 16), (16, 32)]),
+        (32, 16, [(0, 16), (16, 32)]),
+        (32, 32, [(0, 32)]),
+        (81, 16, [(0, 16), (16, 48), (48, 81)]),
+    ],
 )
-def test_many_environments_are_three_parts(num_envs: int, colour: int, parts: list[tuple[int, int]]) -> None:
+def test_some_can_play_while_others_are_looked_at(num_envs: int, colour: int, parts: list[tuple[int, int]]) -> None:
     assert _split(num_envs, colour) == [slice(*part) for part in parts]
 
 

@@ -129,8 +129,9 @@ def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.Monke
         return found
 
     together, apart = Halves(), Halves()
+    monkeypatch.setattr("pairplay.policy.rollout.available_cores", lambda: 1)
     whole = play(together)
-    monkeypatch.setattr("pairplay.policy.rollout._parts", lambda envs, device: envs)
+    monkeypatch.setattr("pairplay.policy.rollout.available_cores", lambda: 2)
     in_parts = play(apart)
     assert together.order == []
     assert apart.order[:6] == ["send 0", "send 1", "receive 0", "send 0", "receive 1", "send 1"]
@@ -140,6 +141,25 @@ def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.Monke
             np.testing.assert_array_equal(getattr(rollout, field.name), getattr(other, field.name), field.name)
         assert captures.keys() == others.keys()
         assert all(np.array_equal(captures[key], others[key]) for key in captures)
+
+
+def test_the_actor_leaves_half_of_the_threads_to_the_environments() -> None:
+    found = []
+
+    class Counting(Recorder):
+        def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            found.append(torch.get_num_threads())
+            return super().__call__(obs, age)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        envs = CountingEnvs(2, length=5)
+        collect(Counting(), envs, begin(envs), num_steps=2, film={})
+        assert found == [2, 2]
+        assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_the_same_seed_plays_the_same_rollout() -> None:

@@ -41,7 +41,9 @@ TALL_SCREENS = {
 }
 _NO_LIMIT = 2**30
 MANY = 64
-"""Environments that keep a machine's cores busy for a while with half of them."""
+"""Environments that keep a machine's cores busy for a while with half of them, beside those in colour."""
+ENOUGH = 16
+"""The same where none is in colour: some of them must play while others are looked at."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,8 @@ class AtariEnvs:
 def _split(num_envs: int, colour_envs: int) -> list[slice]:
     """Those in colour, and the others: two halves of them where they are many, so that one can play at any time."""
     rest = num_envs - colour_envs
-    bounds = [0, colour_envs, *([colour_envs + rest // 2] if rest >= MANY else []), num_envs]
+    many = rest >= (MANY if colour_envs else ENOUGH)
+    bounds = [0, colour_envs, *([colour_envs + rest // 2] if many else []), num_envs]
     return [slice(first, last) for first, last in pairwise(bounds) if last > first]
 
 

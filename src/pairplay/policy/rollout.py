@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairplay.cores import available_cores
 from pairplay.envs.base import Envs, Parted, Together
+from pairplay.hardware import half_the_threads
 from pairplay.policy.networks import Policy
 from pairplay.stopwatch import Stopwatch
 from pairplay.types import Array, EnvSpec, IntArray, Rollout, Step
@@ -43,6 +45,7 @@ def begin(envs: Envs) -> Standing:
     return Standing(np.stack([first] * envs.spec.stack), np.zeros(envs.num_envs, np.int64))
 
 
+@half_the_threads()
 def collect(
     actor: Actor,
     envs: Envs,
@@ -58,8 +61,8 @@ def collect(
 
     `film[t]` names the environments to capture just before step t; the captures come back by `(t, env)`.
     `value_of` estimates V of observations that no action follows (truncations and the end of the rollout);
-    without it they count as 0. The actor gets its observations on `device`; if that is a GPU, one part of the
-    environments plays while the actor looks at another. `stopwatch` counts for the phases `film`, `act` and `step`.
+    without it they count as 0. The actor gets its observations on `device`. Where environments can be played in parts,
+    one of them plays while the actor looks at another. `stopwatch` counts for the phases `film`, `act` and `step`.
     """
     stopwatch = stopwatch or Stopwatch()
     spec, T, N, K = envs.spec, num_steps, envs.num_envs, envs.spec.stack
@@ -128,8 +131,9 @@ def collect(
 
 
 def _parts(envs: Envs, device: torch.device) -> Parted | Together:
-    # On the CPU the actor would take from the environments what they compute with.
-    return envs if isinstance(envs, Parted) and device.type != "cpu" else Together(envs)
+    # On a single core the actor would take from the environments what they compute with.
+    alone = device.type == "cpu" and available_cores() == 1
+    return Together(envs) if alone or not isinstance(envs, Parted) else envs
 
 
 class _Frames:
