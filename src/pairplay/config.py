@@ -322,7 +322,8 @@ PRESETS: dict[str, TrainConfig] = {
         labels=700,
         checkpoint_every=50_000,
         env=replace(_QUICK.env, colour_envs=16),
-        ppo=replace(_QUICK.ppo, anneal_lr=True),
+        # Three passes teach as much as four where there are many rollouts (docs/decisions/035).
+        ppo=replace(_QUICK.ppo, anneal_lr=True, update_epochs=3),
         # docs/decisions/029, 031 and 033: what a longer run adds to the short one's recipe, and what it can spare.
         reward_model=replace(
             _QUICK.reward_model, batch_norm=True, shaping_steps=300_000, target_std=0.25, fit_pairs=64
