@@ -174,10 +174,10 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
         pages.table(head, lines),
         "*All in*: colour clips recorded and encoded, queries asked and answered by an oracle, the reward fitted, "
         "rollouts relabelled, PPO, metrics and checkpoints. The libraries learn from the true reward and do none of "
-        "that, imitation excepted. Ours have their presets: on Enduro they pass three times over each rollout where the "
-        "others pass four, and do not compute rows of a frame that are black from side to side; they predict every "
-        "third step of a clip when they fit the reward to pictures; where the fit alone is measured, both sides "
-        "predict all 25. The programs in "
+        "that, imitation excepted. Ours have their presets: on Enduro they pass three times over each rollout where "
+        "the others pass four, compute no rows of a frame that are black from side to side, and predict every third "
+        "step of a clip when they fit the reward to it; where the fit alone is measured, both sides predict all 25. "
+        "The programs in "
         "`benchmarks/peers/` state what the others have: documented settings on Enduro; on HalfCheetah our rollouts "
         "and epochs, once with our batches, so that the work is alike, and once with those it has by itself.",
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['system']}; mean load {os.getloadavg()[2]:.1f}; "

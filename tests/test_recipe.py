@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,20 @@ import pytest
 import torch
 
 from pairplay import session
-from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
+from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
 from pairplay.hardware import Hardware
 from pairplay.inquiry import default_segment_length
 from pairplay.labels.store import LabelStore
-from pairplay.reward.model import RewardEstimate
+from pairplay.queries.segments import cut
+from pairplay.reward.fit import FitMetrics, fit
+from pairplay.reward.model import RewardEstimate, RewardModel
 from pairplay.reward.normaliser import Affine
 from pairplay.run.checkpoint import load_newest
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.run.predictions import read_predictions
 from pairplay.trainer import Snapshot, Trainer
-from pairplay.types import FloatArray, Rollout, UserError
+from pairplay.types import Comparison, FloatArray, Footage, Rollout, UserError
 
 CONFIG = TrainConfig(
     env_id="Pendulum-v1",
@@ -90,9 +92,21 @@ def test_while_exploring_no_segment_is_shown_twice(tmp_path: Path, started: list
     assert len(shown) == len(set(shown)) > 20
 
 
-def test_every_answer_is_predicted_before_it_trains(tmp_path: Path, started: list[Trainer]) -> None:
+def test_every_answer_is_predicted_before_it_trains(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     trainer = start(started, tmp_path / "run", CONFIG)
+    fits: list[int] = []
+
+    def checked(model: RewardModel, comparisons: Sequence[Comparison], **options: Any) -> FitMetrics:
+        assert trainer.oversight is not None
+        assert all(comparison.key in trainer.oversight.watch.log for comparison in comparisons)
+        fits.append(len(comparisons))
+        return fit(model, comparisons, **options)
+
+    monkeypatch.setattr("pairplay.trainer.fit", checked)
     trainer.train(silent)
+    assert fits[-1] > fits[0] > 0
     predictions = read_predictions(tmp_path / "run" / "predictions.jsonl")
     answered = {row.query_id: row for row in trainer.store.iter_answers() if row.mu is not None}
     assert {prediction.query_id for prediction in predictions} == answered.keys()
@@ -258,10 +272,53 @@ def test_ends_that_tell_the_task_are_warned_of(tmp_path: Path, started: list[Tra
 
 
 def test_a_run_without_any_useful_answer_explores_to_its_end(tmp_path: Path, started: list[Trainer]) -> None:
-    trainer = start(started, tmp_path / "run", replace(CONFIG, teacher=f"{__name__}:silent_teacher"))
-    trainer.train(silent)
+    config = replace(CONFIG, teacher=f"{__name__}:silent_teacher")
+    trainer = start(started, tmp_path / "run", config)
+    notices: list[str | None] = []
+    trainer.train(lambda snapshot: notices.append(snapshot.notice))
     assert not trainer.learning
     assert trainer.store.counts().skipped == trainer.store.counts().answered > 0
+    assert notices[0] == (
+        "All 10 answers so far are skips, which teach nothing: the agent explores until some pairs are answered left, "
+        "right or about the same."
+    )
+    assert notices[-1] is not None
+    assert "go on with `pairplay resume` and more --labels" in notices[-1]
+
+
+def test_the_end_penalty_reaches_what_teachers_judge_by(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[float] = []
+
+    def noted(*what: Any, end_penalty: float, **options: Any) -> Footage | None:
+        charged.append(end_penalty)
+        return cut(*what, end_penalty=end_penalty, **options)
+
+    monkeypatch.setattr("pairplay.inquiry.cut", noted)
+    trainer = start(started, tmp_path / "run", replace(CONFIG, env=EnvConfig(end_penalty=2.5)))
+    trainer.iterate()
+    assert set(charged) == {2.5}
+
+
+def test_who_only_skips_is_told_so_at_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = replace(CONFIG, teacher=f"{__name__}:silent_teacher")
+    assert session.start(config, tmp_path / "run", port=0, open_page=False) == 0
+    told = capsys.readouterr().out
+    assert "never began to learn" in told
+    assert "Done" not in told
+
+
+def test_who_sees_no_difference_is_told_that_nothing_can_be_learnt(tmp_path: Path, started: list[Trainer]) -> None:
+    trainer = start(started, tmp_path / "run", replace(CONFIG, teacher=f"{__name__}:fair_teacher"))
+    notices: list[str | None] = []
+    trainer.train(lambda snapshot: notices.append(snapshot.notice))
+    assert trainer.learning
+    assert all(notice is not None and "both clips equally good" in notice for notice in notices)
+
+
+def fair_teacher(left: object, right: object, rng: np.random.Generator) -> str:
+    return "tie"
 
 
 def test_a_buffer_of_a_few_answers_ends_neither_the_beginning_nor_the_fitting(

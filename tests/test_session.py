@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from pairplay import session
-from pairplay.config import EnvConfig, PPOConfig, TeacherConfig, TrainConfig
+from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
 from pairplay.labels.store import LabelStore
 from pairplay.run.layout import RunDir
 from pairplay.types import UserError
@@ -59,6 +59,10 @@ def test_the_page_is_served_to_a_person(
         (TrainConfig(teacher="human+orcale"), "Did you mean 'oracle'"),
         (TrainConfig(teacher="human+oracle", teaching=TeacherConfig(share=1.0)), "leave the person nothing"),
         (TrainConfig(teaching=TeacherConfig(absent_for=5)), "say how often"),
+        (TrainConfig(teaching=TeacherConfig(delay_steps=100_000)), "none would ever be answered"),
+        (TrainConfig(reward_model=RewardModelConfig(members=0)), "--reward-model.members 0: must be at least 1"),
+        (TrainConfig(queries=QueryConfig(candidates=0)), "--queries.candidates 0: must be at least 1"),
+        (TrainConfig(labels=-1), "--labels -1: must be at least 0"),
     ],
 )
 def test_a_mistake_leaves_no_run_behind(config: TrainConfig, message: str, tmp_path: Path) -> None:

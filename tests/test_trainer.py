@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
-from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig
+from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig, preset
 from pairplay.hardware import Hardware
 from pairplay.labels.store import LabelStore
 from pairplay.run.layout import RunDir
@@ -46,28 +47,48 @@ def learnt(trainer: Trainer) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in state.items()}
 
 
+def tampering(play: Callable[..., Step], tamper: Callable[[FloatArray], FloatArray]) -> Callable[..., Step]:
+    def tampered(what: Array | int) -> Step:
+        answer = play(what)
+        return replace(answer, env_reward=tamper(answer.env_reward))
+
+    return tampered
+
+
 def train(
     path: Path, config: TrainConfig = CONFIG, *, tamper: Callable[[FloatArray], FloatArray] | None = None
 ) -> Trainer:
     trainer = make_trainer(path, config)
     if tamper is not None:
-        step = trainer.envs.step
-
-        def tampered(action: Array) -> Step:
-            answer = step(action)
-            return replace(answer, env_reward=tamper(answer.env_reward))
-
-        trainer.envs.step = tampered  # type: ignore[method-assign]
+        # Played all at once, or in parts.
+        for name in ("step", "receive"):
+            if hasattr(trainer.envs, name):
+                setattr(trainer.envs, name, tampering(getattr(trainer.envs, name), tamper))
     trainer.train(silent)
     trainer.close()
     return trainer
 
 
-def test_the_agent_never_sees_the_true_reward(tmp_path: Path) -> None:
-    honest = train(tmp_path / "honest")
+ENDURO = replace(
+    preset("ALE/Enduro-v5", "quick"),
+    teacher="random",
+    total_timesteps=3 * 4 * 32,
+    labels=4,
+    num_envs=4,
+    env=replace(preset("ALE/Enduro-v5", "quick").env, colour_envs=2, max_episode_steps=40),
+    ppo=replace(preset("ALE/Enduro-v5", "quick").ppo, num_steps=32, minibatch_size=64, update_epochs=1),
+    reward_model=replace(preset("ALE/Enduro-v5", "quick").reward_model, fit_pairs=4, pretrain_pairs=4),
+    queries=QueryConfig(windows=4, explore_steps=128, initial_share=0.5, min_answers=1, clips="still"),
+)
+"""Pictures, shaped, with ends hidden, two environments in colour and two in grey."""
+
+
+@pytest.mark.parametrize("config", [CONFIG, ENDURO], ids=["vectors", "pictures"])
+def test_the_agent_never_sees_the_true_reward(tmp_path: Path, config: TrainConfig) -> None:
+    honest = train(tmp_path / "honest", config)
     noise = np.random.default_rng(0)
     scrambled = train(
-        tmp_path / "scrambled", tamper=lambda reward: noise.normal(0, 1e3, reward.shape).astype(np.float32)
+        tmp_path / "scrambled", config, tamper=lambda reward: noise.normal(0, 1e3, reward.shape).astype(np.float32)
     )
     assert honest.learning
     assert honest.true_return.total != scrambled.true_return.total

@@ -7,6 +7,7 @@ file (`--config FILE.toml`) overrides the preset, and the command line overrides
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from typing import Literal
 
 from pairplay.names import unknown
@@ -237,6 +238,31 @@ def preset(env_id: str, name: str = "auto") -> TrainConfig:
     if env_id in WITHOUT_END_PENALTY:
         chosen = replace(chosen, env=replace(chosen.env, end_penalty=0.0))
     return chosen
+
+
+AT_LEAST_ONE = (
+    *("total_timesteps", "num_envs", "checkpoint_every", "env.frame_stack", "env.frame_skip"),
+    *("ppo.num_steps", "ppo.update_epochs", "ppo.minibatch_size", "ppo.hidden"),
+    *("reward_model.members", "reward_model.hidden", "reward_model.batch_pairs", "reward_model.fit_stride"),
+    *("reward_model.max_visits", "reward_model.buffer", "queries.candidates", "queries.max_pending"),
+)
+"""Options of which no run can do with less."""
+
+
+def check_options(config: TrainConfig) -> None:
+    """UserError for numbers that no run can go by, or that would make it wait for ever."""
+    for name in AT_LEAST_ONE:
+        value: int = attrgetter(name)(config)
+        if value < 1:
+            raise UserError(f"--{name.replace('_', '-')} {value}: must be at least 1")
+    if config.labels < 0:
+        raise UserError(f"--labels {config.labels}: must be at least 0")
+    delay, expire = config.teaching.delay_steps, config.queries.expire_steps
+    if 0 < expire <= delay:
+        raise UserError(
+            f"--teaching.delay-steps {delay}: a query is withdrawn after --queries.expire-steps {expire}, so none "
+            "would ever be answered; use a shorter delay, or a longer time (0: never)"
+        )
 
 
 MUJOCO = (

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
-from pairplay.config import TrainConfig
-from pairplay.envs.make import find_registration
+from pairplay.config import TrainConfig, check_options
+from pairplay.envs.make import find_registration, shows_score
 from pairplay.labels.store import LabelStore, Progress
 from pairplay.run.config_file import amend_config, write_config
 from pairplay.run.layout import RunDir
@@ -43,13 +43,7 @@ def start(config: TrainConfig, run_dir: Path | None, *, port: int, open_page: bo
     if config.reward == "learned":
         check_teachers(config)  # a mistyped name must not leave a run directory behind
     find_registration(config.env_id)
-    for option, value, least in (
-        ("--total-timesteps", config.total_timesteps, 1),
-        ("--num-envs", config.num_envs, 1),
-        ("--labels", config.labels, 0),
-    ):
-        if value < least:
-            raise UserError(f"{option} {value}: must be at least {least}")
+    check_options(config)
     run = RunDir.create(run_dir, config.env_id, config.seed)
     write_config(run.config_toml, config)
     try:
@@ -95,6 +89,12 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
             processes = count_processes(config.env_id, config.num_envs, config.env)
             envs = f"{config.num_envs} environments{f' in {processes} processes' if processes > 1 else ''}"
             console.print(f"{config.env_id} on {trainer.hardware}, {envs}{came_from}. Run: {run.path}")
+            if trainer.learned and shows_score(config.env_id, config.env):
+                console.print(
+                    f"The networks see {config.env_id} whole: if its score is on the screen, the reward model can "
+                    "learn to read it instead of judging the play.",
+                    style="yellow",
+                )
             profiler = Profiler(trainer.stopwatch, run.trace_json) if profile else None
             with _Watch(config, page, console, profiler) as watch, _stop_on_ctrl_c(trainer, console):
                 trainer.train(watch)
@@ -109,7 +109,11 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
             return 1
         finally:
             trainer.close()
-    if trainer.step >= config.total_timesteps:
+    if trainer.step >= config.total_timesteps and not trainer.learning:
+        console.print(
+            f"Explored for {trainer.step:,} steps, and never began to learn: too few answers taught anything."
+        )
+    elif trainer.step >= config.total_timesteps:
         console.print(f"Done: {trainer.step:,} steps. See it play: {_program()} play {run.path}")
     else:
         console.print(f"Saved at step {trainer.step:,}. Go on with: {_program()} resume {run.path}")

@@ -159,6 +159,7 @@ class Trainer:
                     rollout,
                     estimate,
                     step=self.step,
+                    counts=self.store.counts(),
                 )
             with in_phase("fit"):
                 metrics |= self._fit(comparisons, self.inquiry)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pairplay.health.agreement import wilson
+from pairplay.health.alarms import PATIENCE
 from pairplay.health.watch import MEASURE_EVERY, Watch, evenly, no_metrics, pieces
 from pairplay.labels.records import AnswerRow
 from pairplay.reward.film import unique
@@ -169,7 +170,8 @@ def test_the_figures_by_hand(watch: Watch) -> None:
 
 def test_nothing_is_measured_without_answers(watch: Watch) -> None:
     got = look(watch, Fixed(), [], REWARD)
-    assert {name for name, value in got.items() if value is not None} == {"watch/return_correlation"}
+    measured = {name for name, value in got.items() if value is not None and not name.startswith("alarm/")}
+    assert measured == {"watch/return_correlation"}
 
 
 def test_labelled_clips_are_measured_now_and_then(watch: Watch) -> None:
@@ -193,8 +195,10 @@ def test_an_agent_that_leaves_the_labelled_range_raises_an_alarm(watch: Watch) -
 def test_a_constant_reward_and_a_collapsed_ensemble(watch: Watch) -> None:
     watch.predict(Fixed(), [comparison(1)], lambda: [answer(1)], step=0, trained=True)
     for _ in range(5):
-        look(watch, Fixed(), [comparison(1)], np.zeros((8, 4), np.float32))
+        got = look(watch, Fixed(), [comparison(1)], np.zeros((8, 4), np.float32))
     assert codes(watch) == ["constant_reward"]
+    alarms = {name: value for name, value in got.items() if name.startswith("alarm/")}
+    assert alarms == {f"alarm/{code}": float(code == "constant_reward") for code in PATIENCE}, "metrics say the same"
     for _ in range(10):
         same = RewardEstimate(REWARD, np.zeros_like(REWARD))
         watch.look(Fixed(), [comparison(1)], same, rollout(REWARD), step=8)

@@ -136,6 +136,28 @@ def test_layers_of_each_network(name: Literal["paper", "nature", "small"], kerne
     assert convs[-1].shape[0] == CONFIG.members * width
 
 
+def test_state_vectors_pass_two_hidden_layers_and_pictures_one() -> None:
+    for spec, count in ((VECTOR, 2), (IMAGE, 1)):
+        shapes = {
+            name: p.shape[1:] for name, p in make_network(spec, replace(CONFIG, hidden=7), seed=0).named_parameters()
+        }
+        layers = [shape for name, shape in shapes.items() if name.startswith("head.hidden") and name.endswith("weight")]
+        assert [shape[1] for shape in layers] == [7] * count
+        assert shapes["head.out.weight"] == (7, 1)
+
+
+def test_batch_norm_follows_each_convolution_if_it_is_wanted() -> None:
+    obs, action = draw_input(IMAGE, batch=32)
+    for wanted in (False, True):
+        network = make_network(IMAGE, replace(CONFIG, batch_norm=wanted), seed=0).train()
+        before = network(obs, action)
+        for name, parameter in network.named_parameters():
+            if "convs" in name and name.endswith("weight"):
+                parameter.data.mul_(3.0)
+        # Whatever the weights are multiplied by is divided out again.
+        assert torch.allclose(network(obs, action), before, atol=1e-3) == wanted
+
+
 def test_batch_norm_by_hand() -> None:
     norm = BatchNorm(1)
     x = torch.tensor([1.0, 3.0, 5.0, 7.0]).reshape(4, 1, 1, 1)

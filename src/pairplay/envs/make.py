@@ -78,10 +78,10 @@ def is_atari(env_id: str) -> bool:
     return bool(find_registration(env_id).entry_point == _ATARI)
 
 
-def has_mask(env_id: str) -> bool:
-    """Whether `mask_score` hides anything in this environment. Raises UserError for an unknown id."""
-    registration = find_registration(env_id)
-    return is_atari(env_id) and bool(rectangles(registration.kwargs["game"]))
+def shows_score(env_id: str, config: EnvConfig) -> bool:
+    """Whether the networks see all of an Atari game's screen. Raises UserError for an unknown id."""
+    masked = config.mask_score and is_atari(env_id) and rectangles(find_registration(env_id).kwargs["game"])
+    return is_atari(env_id) and not masked
 
 
 def find_registration(env_id: str) -> Registration:

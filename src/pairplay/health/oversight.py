@@ -7,8 +7,9 @@ from typing import Any
 
 from pairplay.config import TrainConfig
 from pairplay.health.enough import Enough
+from pairplay.health.untaught import untaught
 from pairplay.health.watch import Estimate, Metrics, Watch, no_metrics
-from pairplay.labels.records import AnswerRow
+from pairplay.labels.records import AnswerRow, Counts
 from pairplay.reward.fit import split_of
 from pairplay.reward.model import RewardModel
 from pairplay.reward.split import Splitter
@@ -34,6 +35,8 @@ class Oversight:
         )
         self.enough = Enough()
         self._ranked: list[Segment] = []
+        self._untaught: str | None = None
+        self._budget = config.labels
 
     def before_fit(
         self,
@@ -43,8 +46,10 @@ class Oversight:
         estimate: Estimate | None,
         *,
         step: int,
+        counts: Counts,
     ) -> Metrics:
         """The figures of this iteration. `estimate` is the relabelled rollout; None before the model has learnt."""
+        self._untaught = untaught(comparisons, counts, budget=self._budget)
         self.watch.predict(self.model, comparisons, answers, step=step, trained=estimate is not None)
         if estimate is None:
             return no_metrics()
@@ -67,6 +72,8 @@ class Oversight:
     @property
     def notice(self) -> str | None:
         """What the person should know now, the most pressing first."""
+        if self._untaught is not None:
+            return self._untaught
         alarms = self.watch.alarms.in_force
         return alarms[-1].message if alarms else self.enough.sentence
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pairplay.health.agreement import RECENT, Agreement, Interval, agreement, calibration, correlation, out_of_bag
-from pairplay.health.alarms import Alarms, Vitals
+from pairplay.health.alarms import PATIENCE, Alarms, Vitals
 from pairplay.labels.records import AnswerRow
 from pairplay.run.predictions import Prediction, PredictionLog
 from pairplay.types import BoolArray, Comparison, FloatArray, Rollout
@@ -177,6 +177,7 @@ class Watch:
                 "watch/outside_labelled_range": outside,
                 "watch/spread_ratio": spread / labelled.spread if labelled and labelled.spread > 0 else None,
             }
+            | {f"alarm/{alarm.code}": 1.0 for alarm in self.alarms.in_force}
         )
 
     @property
@@ -217,10 +218,13 @@ class Watch:
 
 
 def no_metrics() -> Metrics:
-    """Every name with nothing measured: what an iteration records before the model has learnt anything."""
+    """Every name with nothing measured and no alarm: what an iteration records before the model has learnt anything."""
     nothing = Agreement(0, Interval(None, None, None), None, 0, None)
     names = ("calibration_error", "return_correlation", "outside_labelled_range", "spread_ratio")
-    return _named("prequential", nothing) | _named("held_out", nothing) | {f"watch/{name}": None for name in names}
+    quiet = {f"alarm/{code}": 0.0 for code in PATIENCE}
+    return (
+        _named("prequential", nothing) | _named("held_out", nothing) | {f"watch/{name}": None for name in names} | quiet
+    )
 
 
 def informed(predictions: Iterable[Prediction]) -> list[Prediction]:

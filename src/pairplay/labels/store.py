@@ -123,7 +123,7 @@ class LabelStore:
         return next(self.segments([segment_id]))
 
     def audit_rewards(self, segment_ids: Sequence[str]) -> list[FloatArray]:
-        """`[L]` each: the environment's own reward. For synthetic teachers and reports only."""
+        """`[L]` each: the environment's own reward, less the end penalty. For synthetic teachers and reports only."""
         column = self._segment_column(segment_ids, segments.c.audit_reward)
         return [np.frombuffer(data, "<f4").astype(np.float32) for _, data in column]
 

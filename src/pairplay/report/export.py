@@ -49,7 +49,8 @@ SCHEMA = {
     "segments/<id>.safetensors": {
         "frames": "[K-1 + L, *F] what the networks saw, stored once: row K-1+t is the newest frame of step t",
         "action": "[L] int64, or [L, A] float32 before clipping to the bounds",
-        "audit_reward": "[L] float32, the environment's own reward, which the agent never saw",
+        "audit_reward": "[L] float32, the environment's own reward, less env.end_penalty where a life is lost: "
+        "what teachers judge by, and the agent never saw",
         "metadata.segment": "JSON: age (steps since the episode began), env, step, iteration",
     },
 }

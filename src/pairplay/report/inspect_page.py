@@ -159,9 +159,9 @@ def _charts(of: Inspection) -> str:
             _chart(
                 "Against the true reward (audit only)",
                 as_svg(predicted_and_true(x, y)),
-                f"True reward a step against predicted, one point for each of {fit.of} clips: Pearson "
-                f"{fit.pearson:.2f}, Spearman {fit.spearman:.2f}. Neither the agent nor the model ever sees the true "
-                "reward; a person may want something else.",
+                "True reward a step, less --env.end-penalty where a life is lost, against predicted, one point for "
+                f"each of {fit.of} clips: Pearson {fit.pearson:.2f}, Spearman {fit.spearman:.2f}. Neither the agent "
+                "nor the model ever sees the true reward; a person may want something else.",
             )
         )
     return f'<div class="charts">{"".join(charts)}</div>'

@@ -47,6 +47,12 @@ export function waitingWords({ status, reachable, loading, labelsBudget, runName
   if (loading) return { title: "Here they come", text: "The next two clips are on their way." };
   const progress = status?.progress;
   if (isComplete(progress)) return { title: "Training is complete", text: "There is nothing left to compare. Thank you." };
+  if (status && status.counts.answered >= labelsBudget && status.counts.skipped >= status.counts.answered) {
+    return {
+      title: "That was the last answer",
+      text: `All ${plural(labelsBudget, "answer")} of the budget were “can't tell”, so the agent cannot begin to learn. Go on with “pairplay resume ${runName}” and more --labels.`,
+    };
+  }
   if (status && status.counts.answered >= labelsBudget) {
     return { title: "That was the last answer", text: `All ${plural(labelsBudget, "answer")} of the budget are given. The agent goes on learning from them. Thank you.` };
   }
