@@ -65,13 +65,22 @@ class Studio:
             self.asked += 1
         return ids
 
-    def post(self, *, phase: str, step: int, fps: float, next_due_at_step: int, notice: str | None = None) -> None:
+    def post(
+        self,
+        *,
+        phase: str,
+        step: int,
+        fps: float,
+        next_due_at_step: int,
+        notice: str | None = None,
+        labels_budget: int = 100,
+    ) -> None:
         """Say what the trainer is doing, as a trainer does."""
         now = Progress(
             phase,
             step,
             total_timesteps=10_000,
-            labels_budget=100,
+            labels_budget=labels_budget,
             fps=fps,
             next_due_at_step=next_due_at_step,
             notice=notice,

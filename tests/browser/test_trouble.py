@@ -180,3 +180,13 @@ def test_who_has_answered_the_first_pair_is_promised_the_next(own_studio: Studio
     person.wait_for_pair()
     person.page.keyboard.press("ArrowLeft")
     expect(person.page.get_by_text("The next two clips come in a few seconds")).to_be_visible()
+
+
+def test_who_could_tell_nothing_is_not_promised_that_the_agent_learns(own_studio: Studio, visit: Visit) -> None:
+    own_studio.post(phase="exploring", step=1024, fps=100.0, next_due_at_step=0, labels_budget=1)
+    own_studio.ask(1)
+    person = visit(own_studio.start())
+    person.wait_for_pair()
+    person.page.keyboard.press("ArrowDown")
+    expect(person.page.get_by_text("That was the last answer")).to_be_visible()
+    expect(person.page.get_by_text("so the agent cannot begin to learn")).to_be_visible()
