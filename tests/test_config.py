@@ -35,6 +35,7 @@ def test_a_long_run_of_enduro_has_what_made_it_equal_to_the_true_reward() -> Non
     assert (long.ppo.update_epochs, long.reward_model.target_std) == (3, 0.25)
     assert long.reward_model.batch_norm
     assert 0 < long.reward_model.shaping_steps < long.total_timesteps
+    assert (long.env.cut_black_rows, preset("ALE/Enduro-v5", "quick").env.cut_black_rows) == (True, False)
 
 
 @pytest.mark.parametrize("env_id", ["ALE/Enduro-v5", "ALE/Pong-v5", "CartPole-v1", "HalfCheetah-v5"])

@@ -328,6 +328,7 @@ def test_the_networks_see_the_same_frame_with_fewer_rows() -> None:
         assert b.shape == (1, 72, 80)
         np.testing.assert_array_equal(a[:, 9:], b[:, 1:])
     assert cut.spec.frame_shape == (72, 80)
+    assert made("pong", EnvConfig(cut_black_rows=False)).spec.frame_shape == (80, 80)
 
 
 def test_tall_screens_are_shown_in_full() -> None:
