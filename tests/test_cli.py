@@ -180,6 +180,15 @@ def test_killing_the_trainer_loses_no_answer_and_resume_uses_them(tmp_path: Path
         assert store.counts().answered >= kept
 
 
+def test_resume_refuses_what_train_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    words = ["train", *QUICK, "--teacher", "oracle", "--total-timesteps", "128", "--labels", "8"]
+    assert main([*words, "--run-dir", str(run)]) == 0
+    assert main(["resume", str(run), "--labels", "-1", "--no-open"]) != 0
+    captured = capsys.readouterr()
+    assert "--labels -1: must be at least 0" in captured.out + captured.err
+
+
 def test_a_person_labels_while_it_trains_and_either_side_may_die(tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", *QUICK, "--total-timesteps", "1000000", "--run-dir", str(run)]

@@ -18,7 +18,7 @@ from rich.console import Console
 from tyro.conf import Positional
 
 import pairplay
-from pairplay.config import PRESETS, TrainConfig, preset
+from pairplay.config import PRESETS, TrainConfig, check_options, preset
 from pairplay.names import unknown
 from pairplay.types import UserError
 
@@ -182,6 +182,7 @@ def _resume(argv: Sequence[str]) -> int:
         config = replace(config, total_timesteps=options.total_timesteps)
     if options.labels is not None:
         config = replace(config, labels=options.labels)
+    check_options(config)
     return go_on(config, run, port=options.port, open_page=options.open, profile=options.profile)
 
 

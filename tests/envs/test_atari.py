@@ -198,6 +198,19 @@ def test_lives_stay_visible_to_the_networks(game: str) -> None:
     assert (_masked(plain, game) != _masked(fewer, game)).any()
 
 
+def test_the_ships_left_of_beam_rider_are_hidden() -> None:
+    """Christiano et al. 2017, A.2: unlike other games' lives."""
+    ale = emulator("beam_rider")
+    for _ in range(300):
+        ale.act(ale_py.Action.NOOP)
+    state = ale.cloneState()
+    plain = _screen_after(ale, lambda: None)
+    ale.restoreState(state)
+    fewer = _screen_after(ale, lambda: ale.setRAM(0x54, 0))  # what draws them
+    assert (plain != fewer).any()
+    np.testing.assert_array_equal(_masked(plain, "beam_rider"), _masked(fewer, "beam_rider"))
+
+
 @pytest.mark.parametrize("game", ["asterix", "boxing", "breakout", "ms_pacman", "pong"])
 def test_what_the_mask_hides_changes_with_the_reward_and_at_no_other_time(game: str) -> None:
     ale = emulator(game)
