@@ -2,7 +2,7 @@
 
     .venv/bin/python benchmarks/enduro_long.py --jobs 2
 
-Two seeds of each, 6 runs of 36 to 47 minutes on one core each (Zen 4, bf16). Also: --seeds, --hours, --list,
+Two seeds of each, 6 runs of 33 to 39 minutes on one core each (Zen 4, bf16). Also: --seeds, --hours, --list,
 --report-only. Goes on where it was interrupted; writes `benchmarks/enduro_long_<hardware>_<date>.md`.
 """
 
