@@ -22,7 +22,7 @@ class Recorder:
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
 
-    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, obs: Tensor, age: Tensor, envs: slice) -> tuple[Tensor, Tensor, Tensor]:
         self.seen.append(obs.clone())
         return torch.full((len(obs),), len(self.seen) % 4), torch.zeros(len(obs)), torch.zeros(len(obs))
 
@@ -106,8 +106,8 @@ class Halves:
 class Reader(Recorder):
     """Acts by what it sees, environment by environment; says of a value what it saw last."""
 
-    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        super().__call__(obs, age)
+    def __call__(self, obs: Tensor, age: Tensor, envs: slice) -> tuple[Tensor, Tensor, Tensor]:
+        super().__call__(obs, age, envs)
         newest = obs[:, -1, 0, 0].long()
         return newest % 4, age.float(), newest.float()
 
@@ -147,9 +147,9 @@ def test_the_actor_leaves_half_of_the_threads_to_the_environments() -> None:
     found = []
 
     class Counting(Recorder):
-        def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def __call__(self, obs: Tensor, age: Tensor, envs: slice) -> tuple[Tensor, Tensor, Tensor]:
             found.append(torch.get_num_threads())
-            return super().__call__(obs, age)
+            return super().__call__(obs, age, envs)
 
     before = torch.get_num_threads()
     torch.set_num_threads(4)
@@ -181,17 +181,31 @@ def test_exploration_holds_actions_within_an_episode() -> None:
     spec = EnvSpec("Counting-v0", (2, 2), 1, 18, (), (), 10.0)
     explorer = Explorer(spec, np.random.default_rng(0), persistence=0.9)
     obs, age = torch.zeros(8, 1, 2, 2), torch.ones(8, dtype=torch.int64)
-    actions = torch.stack([explorer(obs, age)[0] for _ in range(2000)])
+    actions = torch.stack([explorer(obs, age, slice(0, len(obs)))[0] for _ in range(2000)])
     kept = (actions[1:] == actions[:-1]).float().mean().item()
     assert abs(kept - (0.9 + 0.1 / 18)) < 0.01
     assert set(actions.flatten().tolist()) == set(range(18))
+
+
+def test_exploration_holds_each_environments_own_action() -> None:
+    """Parts differ in size, and one is looked at between two looks at the other."""
+    spec = EnvSpec("Counting-v0", (2, 2), 1, 18, (), (), 10.0)
+    explorer = Explorer(spec, np.random.default_rng(0), persistence=1.0)
+    parts = slice(0, 3), slice(3, 8)
+    played: list[set[tuple[int, ...]]] = [set(), set()]
+    for age in range(5):
+        for part, actions in zip(parts, played, strict=True):
+            count = part.stop - part.start
+            chosen, _, _ = explorer(torch.zeros(count, 1, 2, 2), torch.full((count,), age), part)
+            actions.add(tuple(chosen.tolist()))
+    assert [len(actions) for actions in played] == [1, 1]
 
 
 def test_exploration_stays_within_continuous_bounds() -> None:
     spec = EnvSpec("Pendulum-v1", (3,), 1, 0, (-2.0, -0.5), (2.0, 0.5), 20.0)
     explorer = Explorer(spec, np.random.default_rng(0), persistence=0.5)
     obs, age = torch.zeros(4, 1, 3), torch.ones(4, dtype=torch.int64)
-    actions = torch.stack([explorer(obs, age)[0] for _ in range(500)])
+    actions = torch.stack([explorer(obs, age, slice(0, len(obs)))[0] for _ in range(500)])
     assert actions.shape == (500, 4, 2)
     assert actions[..., 0].abs().max() <= 2.0
     assert actions[..., 1].abs().max() <= 0.5

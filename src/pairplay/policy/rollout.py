@@ -24,9 +24,11 @@ CPU = torch.device("cpu")
 
 
 class Actor(Protocol):
-    """Chooses actions for stacked observations `[N, K, *F]`: action, log probability and value of each."""
+    """Chooses actions for the stacked observations `[n, K, *F]` of some environments: action, log probability and value
+    of each. From rollout to rollout `envs` are the same few parts of all environments.
+    """
 
-    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+    def __call__(self, obs: Tensor, age: Tensor, envs: slice) -> tuple[Tensor, Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def collect(
                     captures |= {(t, env): envs.capture(env) for env in wanted}
             with stopwatch.phase("act"):
                 obs, ages = frames.stack(t, envs_n, age[here]), torch.from_numpy(age[here])
-                chosen, log_p, v = actor(obs, ages)
+                chosen, log_p, v = actor(obs, ages, envs_n)
                 action[here], log_prob[here], value[here] = chosen.cpu().numpy(), log_p.cpu().numpy(), v.cpu().numpy()
             with stopwatch.phase("step"):
                 parted.send(part, action[here])
@@ -188,7 +190,7 @@ class PolicyActor:
     def __init__(self, policy: Policy, generator: torch.Generator) -> None:
         self.act = policy.acting(generator)
 
-    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, obs: Tensor, age: Tensor, envs: slice) -> tuple[Tensor, Tensor, Tensor]:
         return self.act(obs)
 
 
@@ -203,16 +205,16 @@ class Explorer:
         self.spec = spec
         self.rng = rng
         self.persistence = persistence
-        self.held: Array | None = None
+        self.held: dict[int, Array] = {}
+        """Each environment's last action, by the first environment of its part."""
 
-    def __call__(self, obs: Tensor, age: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def __call__(self, obs: Tensor, age: Tensor, envs: slice) -> tuple[Tensor, Tensor, Tensor]:
         fresh = self._draw(len(obs))
-        if self.held is None:
-            self.held = fresh
+        held = self.held.get(envs.start, fresh)
         renew = (self.rng.random(len(obs)) >= self.persistence) | (age.numpy() == 0)
-        self.held = np.where(renew if self.spec.discrete else renew[:, None], fresh, self.held)
+        held = self.held[envs.start] = np.where(renew if self.spec.discrete else renew[:, None], fresh, held)
         nothing = torch.zeros(len(obs))
-        return torch.from_numpy(self.held), nothing, nothing
+        return torch.from_numpy(held), nothing, nothing
 
     def _draw(self, count: int) -> Array:
         if self.spec.discrete:
