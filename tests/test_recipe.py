@@ -104,7 +104,7 @@ def test_every_answer_is_predicted_before_it_trains(
         fits.append(len(comparisons))
         return fit(model, comparisons, **options)
 
-    monkeypatch.setattr("pairplay.trainer.fit", checked)
+    monkeypatch.setattr("pairplay.reward.refit.fit", checked)
     trainer.train(silent)
     assert fits[-1] > fits[0] > 0
     predictions = read_predictions(tmp_path / "run" / "predictions.jsonl")
@@ -128,12 +128,15 @@ def test_a_refit_carries_the_value_function_along(
         while not trainer.learning:
             trainer.iterate()
         monkeypatch.setattr(trainer.reward_model, "renormalise", lambda: moved)
-        assert trainer.inquiry is not None
         _, before = trainer.ppo.policy(obs)
-        trainer._fit(trainer.inquiry.comparisons(), trainer.inquiry)
+        rollout = trainer._collect()
+        said = rollout.value.copy()
+        trainer._finish_fit(rollout)
         _, after = trainer.ppo.policy(obs)
-        expected = 2.0 * before + 0.5 / (1.0 - config.ppo.gamma) if carry else before
-        torch.testing.assert_close(after, expected)
+        shift = 0.5 / (1.0 - config.ppo.gamma)
+        torch.testing.assert_close(after, 2.0 * before + shift if carry else before)
+        # What it said while the fit was under way moves along.
+        np.testing.assert_allclose(rollout.value, 2.0 * said + shift if carry else said, rtol=1e-6)
 
 
 def test_shaping_enters_what_the_policy_is_paid_and_fades(

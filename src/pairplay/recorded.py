@@ -72,6 +72,7 @@ class Recorded:
     def _record(self, inputs: tuple[Tensor, ...]) -> _Recording:
         held = tuple(tensor.clone() for tensor in inputs)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # Other threads may go on meanwhile.
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
             outputs = self._compute(*held)
         return _Recording(graph, held, outputs)

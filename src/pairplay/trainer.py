@@ -1,11 +1,11 @@
-"""The algorithm: collect, relabel, update, cut, ask, fit, record. Knows neither the web nor the command line."""
+"""The algorithm: collect beside a fit, relabel, update, cut, ask, record. Knows no web and no command line."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -27,8 +27,9 @@ from pairplay.policy.return_scale import ReturnScale
 from pairplay.policy.rollout import CPU, Actor, Explorer, PolicyActor, begin, collect
 from pairplay.policy.shaping import Shaping
 from pairplay.queries.pace import Verdict, hold
-from pairplay.reward.fit import FitMetrics, fit, splitter_of
+from pairplay.reward.fit import splitter_of
 from pairplay.reward.model import RewardEstimate, RewardModel
+from pairplay.reward.refit import Refit
 from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import MetricsWriter
@@ -80,6 +81,7 @@ class Trainer:
         )
         self.store = LabelStore.open(run.labels_db)
         self.splitter = splitter_of(config.reward_model, config.seed)
+        self.refit = Refit(self.reward_model, self.splitter, threads=max(1, hardware.threads // 2))
         self.inquiry: Inquiry | None = None
         self.oversight: Oversight | None = None
         if self.learned:
@@ -99,6 +101,7 @@ class Trainer:
         self.step = 0
         self.learning = not self.learned
         self.fitted_pairs = 0
+        self.fitted: Metrics = {}  # how the latest fit went, until it is written down
         self.seconds = 0.0
         self.last_iteration_s = 0.0
         self.horizon: str | None = None
@@ -132,22 +135,25 @@ class Trainer:
                 with self.stopwatch.phase("save"):
                     self.save()
                 last_saved = self.step
-        if self.inquiry is not None:
+        if self.inquiry:
             self.inquiry.publisher.flush()
         if self.step > last_saved:
             self.save()
         self._report_progress("finished" if self.step >= self.config.total_timesteps else "stopped", {})
 
     def iterate(self) -> Snapshot:
-        """One iteration, in the order of the paper."""
+        """One iteration, in the order of the paper; while it plays, the reward learns from the answers of before."""
         began = time.perf_counter()
         phase, in_phase = "learning" if self.learning else "exploring", self.stopwatch.phase
         with in_phase("collect"):
             rollout = self._collect()
+        with in_phase("fit"):
+            self._finish_fit(rollout)
+            metrics, self.fitted = self.fitted, {}
         with in_phase("relabel"):
             reward, estimate = self._relabel(rollout)
         with in_phase("update"):
-            metrics = self._update(rollout, reward)
+            metrics |= self._update(rollout, reward)
         self.step += rollout.env_reward.size
         if self.inquiry is not None and self.oversight is not None:
             with in_phase("ask"):
@@ -162,10 +168,7 @@ class Trainer:
                     counts=self.store.counts(),
                 )
             with in_phase("fit"):
-                metrics |= self._fit(comparisons, self.inquiry)
-            if self.learning:
-                with in_phase("watch"):
-                    self.oversight.after_fit(self.inquiry.trainable, self.inquiry.pool.segments())
+                self._begin_fit(comparisons, self.inquiry)
         self.iteration += 1
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
@@ -271,39 +274,33 @@ class Trainer:
         self.splitter.add(inquiry.pairs)
         return comparisons
 
-    def _fit(self, comparisons: list[Comparison], inquiry: Inquiry) -> Metrics:
+    def _begin_fit(self, comparisons: list[Comparison], inquiry: Inquiry) -> None:
         """Train the reward model on all answers so far, for a bounded number of comparison visits."""
         config = self.config.reward_model
-        if not self.learning:
-            if not inquiry.enough_to_begin or self.step < self.config.queries.explore_steps:
-                return {}
-            pairs, self.learning = config.pretrain_pairs, True
-        else:
-            pairs = config.fit_pairs
+        if not (self.learning or (inquiry.enough_to_begin and self.step >= self.config.queries.explore_steps)):
+            return
+        pairs, self.learning = config.fit_pairs if self.learning else config.pretrain_pairs, True
         pairs = min(pairs, config.max_visits * inquiry.trainable - self.fitted_pairs)
-        if pairs <= 0:
-            return {}
-        fitted: FitMetrics = fit(
-            self.reward_model,
-            comparisons,
-            pairs=pairs,
-            rng=rng(self.config.seed, "fit", self.iteration),
-            splitter=self.splitter,
-        )
+        if pairs > 0:
+            self.refit.begin(comparisons, pairs=pairs, rng=rng(self.config.seed, "fit", self.iteration))
+
+    def _finish_fit(self, rollout: Rollout | None = None) -> None:
+        """Let the reward's scale follow its parameters, and values its scale, those of `rollout` too."""
+        fitted = self.refit.finish()
+        if fitted is None:
+            return
         moved = self.reward_model.renormalise()
-        if config.carry_value:
+        if self.config.reward_model.carry_value:
             shift = self.shaping.shift_of_value(moved.shift)
             self.ppo.policy.move_value(moved.scale, shift)
-            self.shaping.follow(moved.scale, moved.shift, self.standing.age > 0)
+            if rollout:
+                rollout.move_values(moved.scale, shift)
+            age = rollout.age[0] if rollout else self.standing.age
+            self.shaping.follow(moved.scale, moved.shift, age > 0)
         self.fitted_pairs += fitted.pairs
-        return {
-            "reward_model/loss": fitted.loss,
-            "reward_model/train_accuracy": fitted.train_accuracy,
-            "reward_model/val_loss": fitted.val_loss,
-            "reward_model/val_accuracy": fitted.val_accuracy,
-            "reward_model/l2": fitted.l2,
-            "reward_model/loss_ratio": fitted.ratio,
-        }
+        if self.inquiry and self.oversight:
+            self.oversight.after_fit(self.inquiry.trainable, self.inquiry.pool.segments())
+        self.fitted = {f"reward_model/{name}": value for name, value in asdict(fitted).items() if name != "pairs"}
 
     # -- what is written down ------------------------------------------------------------------------------------
 
@@ -348,7 +345,8 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write a checkpoint of everything that learning has changed."""
+        """Write a checkpoint of everything that learning has changed, once a fit that is under way is done."""
+        self._finish_fit()
         pool_arrays, pool_state = self.inquiry.state() if self.inquiry else ({}, [])
         save(
             self.run.checkpoints,
@@ -390,6 +388,13 @@ class Trainer:
     def close(self) -> None:
         """Release environments, files and the worker."""
         with ExitStack() as stack:  # all of them, whatever one of them meets
-            for part in (self.store, self.envs, self.writer, self.oversight, self.inquiry):  # the last one first
+            for part in (
+                self.store,
+                self.envs,
+                self.writer,
+                self.oversight,
+                self.inquiry,
+                self.refit,
+            ):  # the last one first
                 if part is not None:
                     stack.callback(part.close)

@@ -105,6 +105,12 @@ class Rollout:
     def shape(self) -> tuple[int, int]:
         return self.action.shape[0], self.action.shape[1]
 
+    def move_values(self, scale: float, shift: float) -> None:
+        """V ← scale · V + shift, in place: what a critic that was moved like this would have said."""
+        for value in (self.value, self.final_value, self.last_value):
+            value *= np.float32(scale)
+            value += np.float32(shift)
+
 
 @dataclass(frozen=True)
 class Segment:

@@ -151,7 +151,7 @@ def test_underfitting_lowers_it() -> None:
             model, compare(segments, lambda s: s.frames.sum(), 100), pairs=100, rng=np.random.default_rng(seed)
         )
     assert metrics.l2 is not None
-    assert metrics.ratio is not None
+    assert metrics.loss_ratio is not None
     assert metrics.l2 < 2.0
 
 
@@ -159,14 +159,14 @@ def test_without_held_out_data_it_stays() -> None:
     model = make_model(VECTOR, replace(CONFIG, l2=0.01, held_out=0.0))
     metrics = fit(model, nonsense(20), pairs=200, rng=np.random.default_rng(0))
     assert metrics.l2 == pytest.approx(0.01)
-    assert metrics.ratio is None
+    assert metrics.loss_ratio is None
 
 
 def test_it_stays_when_it_is_not_to_adapt() -> None:
     model = make_model(VECTOR, replace(CONFIG, l2=0.01, adaptive_l2=False))
     metrics = fit(model, nonsense(20), pairs=200, rng=np.random.default_rng(0))
     assert model.regulariser.coefficient.tolist() == [0.01] * 3
-    assert metrics.ratio is not None
+    assert metrics.loss_ratio is not None
 
 
 def test_it_is_saved() -> None:

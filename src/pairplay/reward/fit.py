@@ -34,7 +34,7 @@ class FitMetrics:
     """Visits made."""
     l2: float | None = None
     """L2 coefficient after the fit, averaged over members."""
-    ratio: float | None = None
+    loss_ratio: float | None = None
     """Held-out over training loss per comparison, smoothed over fits: what moves `l2`; averaged over members."""
 
 

@@ -1,0 +1,46 @@
+"""Fit the reward model beside whatever else goes on: begun when answers are read, finished before it is asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from pairplay.reward.fit import FitMetrics, fit
+from pairplay.reward.model import RewardModel
+from pairplay.reward.split import Splitter
+from pairplay.types import Comparison
+
+
+class Refit:
+    """One fit at a time, in a thread of its own: from `begin` to `finish` nobody else may use model or splitter.
+
+    It draws from the generator that `begin` is given, so what it learns does not depend on what goes on beside it.
+    """
+
+    def __init__(self, model: RewardModel, splitter: Splitter, *, threads: int) -> None:
+        """`threads` is how many of torch's it computes on."""
+        self._model = model
+        self._splitter = splitter
+        self._worker = ThreadPoolExecutor(
+            1, thread_name_prefix="fitting", initializer=lambda: torch.set_num_threads(threads)
+        )
+        self._under_way: Future[FitMetrics] | None = None
+
+    def begin(self, comparisons: Sequence[Comparison], *, pairs: int, rng: np.random.Generator) -> None:
+        """Start a `fit`; the one before must have been finished."""
+        assert self._under_way is None, "a fit is under way"
+        self._under_way = self._worker.submit(
+            fit, self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter
+        )
+
+    def finish(self) -> FitMetrics | None:
+        """Wait for the fit that was begun, if there is one; raises what it raised."""
+        under_way, self._under_way = self._under_way, None
+        return under_way.result() if under_way else None
+
+    def close(self) -> None:
+        """Wait for the fit, whatever comes of it."""
+        self._worker.shutdown(wait=True)

@@ -1,0 +1,69 @@
+"""A fit in a thread of its own: begun, finished, and kept in between."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pairplay.reward.fit import FitMetrics, fit, splitter_of
+from pairplay.reward.model import RewardModel
+from pairplay.reward.refit import Refit
+from pairplay.types import Comparison
+
+from .examples import VECTOR, compare, make_model, make_segment
+
+
+def make_refit(model: RewardModel) -> Refit:
+    return Refit(model, splitter_of(model.config, model.seed), threads=1)
+
+
+def answers() -> list[Comparison]:
+    segments = [make_segment(VECTOR, str(i), seed=i) for i in range(48)]
+    return compare(segments, lambda segment: float(segment.frames.sum()), 24)
+
+
+def test_it_learns_what_a_fit_learns_in_place() -> None:
+    beside, in_place = make_model(VECTOR), make_model(VECTOR)
+    refit = make_refit(beside)
+    refit.begin(answers(), pairs=48, rng=np.random.default_rng(7))
+    found = refit.finish()
+    expected = fit(in_place, answers(), pairs=48, rng=np.random.default_rng(7))
+    refit.close()
+    assert found == expected
+    for name, tensor in in_place.state().items():
+        torch.testing.assert_close(beside.state()[name], tensor, rtol=1e-5, atol=1e-7, equal_nan=True, msg=name)
+
+
+def test_it_goes_on_beside_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    played, metrics = threading.Event(), FitMetrics(1.0, None, None, None, 3)
+
+    def waiting(*args: Any, **options: Any) -> FitMetrics:
+        assert played.wait(timeout=10), "whoever began the fit waits for it"
+        assert torch.get_num_threads() == 1
+        return metrics
+
+    monkeypatch.setattr("pairplay.reward.refit.fit", waiting)
+    refit = make_refit(make_model(VECTOR))
+    assert refit.finish() is None
+    refit.begin([], pairs=3, rng=np.random.default_rng(0))
+    played.set()
+    assert refit.finish() == metrics
+    assert refit.finish() is None, "each fit is finished once"
+    refit.close()
+
+
+def test_what_it_raises_is_raised_by_finish(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*args: Any, **options: Any) -> FitMetrics:
+        raise FloatingPointError("the loss is not finite")
+
+    monkeypatch.setattr("pairplay.reward.refit.fit", failing)
+    refit = make_refit(make_model(VECTOR))
+    refit.begin([], pairs=3, rng=np.random.default_rng(0))
+    with pytest.raises(FloatingPointError, match="not finite"):
+        refit.finish()
+    refit.begin([], pairs=3, rng=np.random.default_rng(0))
+    refit.close()
