@@ -20,6 +20,13 @@ def test_drawn_actions_have_their_log_probability() -> None:
     torch.testing.assert_close(log_prob, normal(logits, log_std, action)[0], rtol=1e-4, atol=1e-4)
 
 
+def test_actions_are_drawn_as_often_as_they_are_probable() -> None:
+    p = torch.tensor([0.6, 0.3, 0.1, 0.0])
+    action, _ = draw_categorical(p.log().expand(50_000, 4), generator())
+    torch.testing.assert_close(action.bincount(minlength=4) / len(action), p, rtol=0, atol=0.01)
+    assert not (action == 3).any()
+
+
 def test_drawn_normals_have_their_mean_and_deviation() -> None:
     log_std = torch.tensor([-1.0, 1.0])
     action, _ = draw_normal(torch.tensor([3.0, -2.0]).expand(20_000, 2), log_std, generator())

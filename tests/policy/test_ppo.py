@@ -70,6 +70,14 @@ def test_never_reads_the_environments_reward() -> None:
         assert torch.equal(tensor, after[2][name]), name
 
 
+def test_a_policy_that_has_blown_up_is_not_played_on() -> None:
+    ppo = make_ppo()
+    rollout = play(ppo)
+    ppo.policy.move_value(float("nan"), 0.0)
+    with pytest.raises(FloatingPointError, match="smaller --ppo"):
+        ppo.update(rollout, rollout.env_reward, lr_scale=1.0, rng=np.random.default_rng(0))
+
+
 def test_a_saved_learner_goes_on_as_if_never_stopped() -> None:
     first, second = make_ppo(seed=0), make_ppo(seed=1)
     rollout = play(first)

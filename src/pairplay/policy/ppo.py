@@ -5,6 +5,7 @@ The names are CleanRL's, the metrics carry Stable-Baselines3's tags.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -53,7 +54,10 @@ class PPO:
     def update(
         self, rollout: Rollout, reward_TN: FloatArray, *, lr_scale: float, rng: np.random.Generator
     ) -> dict[str, float | None]:
-        """Improve the policy on `reward_TN`, which stands in for `rollout.env_reward` (never read here)."""
+        """Improve the policy on `reward_TN`, which stands in for `rollout.env_reward` (never read here).
+
+        FloatingPointError once its loss is not a finite number; then it is good for nothing any more.
+        """
         cfg, (T, N) = self.config, rollout.shape
         learning_rate = cfg.learning_rate * (lr_scale if cfg.anneal_lr else 1.0)
         self.optimizer.set_rate(learning_rate)
@@ -92,14 +96,17 @@ class PPO:
             epochs_done += 1
             if cfg.target_kl and measured[-1][MEASURED.index("approx_kl"), -1] > cfg.target_kl:
                 break
+        means = torch.cat(measured, 1).mean(1).tolist()
+        if not all(map(math.isfinite, means)):
+            raise FloatingPointError(
+                "the policy's loss is not a finite number: if that comes again, train anew with a smaller "
+                "--ppo.learning-rate"
+            )
         self.updates += epochs_done
         # After the update: the log probabilities above belong to the statistics the actions were drawn under.
         self.observe(rollout)
         return {
-            **{
-                f"train/{name}": mean
-                for name, mean in zip(MEASURED, torch.cat(measured, 1).mean(1).tolist(), strict=True)
-            },
+            **{f"train/{name}": mean for name, mean in zip(MEASURED, means, strict=True)},
             "train/clip_range": cfg.clip_coef,
             "train/learning_rate": learning_rate,
             "train/explained_variance": explained_variance(rollout.value, target_TN),
