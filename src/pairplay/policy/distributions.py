@@ -71,11 +71,16 @@ def normal_gradient(
 
 def draw_categorical(logits_BA: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Actions and their log probabilities, `[B]` each."""
-    p_BA = logits_BA.softmax(1)
-    # A race: who waits an exponential time of rate p comes first with probability p. It is what torch.multinomial does
-    # after it has looked at all p, for which it waits for a GPU twice.
-    wait_BA = torch.empty_like(p_BA).exponential_(generator=generator)
-    action_B = (p_BA / wait_BA).argmax(1)
+    return race(logits_BA, torch.empty_like(logits_BA).exponential_(generator=generator))
+
+
+def race(logits_BA: Tensor, wait_BA: Tensor) -> tuple[Tensor, Tensor]:
+    """`draw_categorical` with its noise given: exponential, of rate 1.
+
+    Who waits an exponential time of rate p comes first with probability p. torch.multinomial does the same after it
+    has looked at all p, for which it waits for a GPU twice.
+    """
+    action_B = (logits_BA.softmax(1) / wait_BA).argmax(1)
     return action_B, logits_BA.log_softmax(1).gather(1, action_B[:, None]).squeeze(1)
 
 

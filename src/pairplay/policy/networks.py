@@ -13,7 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
-from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, normal, normal_draws
+from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, normal, normal_draws, race
 from pairplay.policy.twins import Twins
 from pairplay.recorded import Recorded
 from pairplay.types import EnvSpec, UserError
@@ -147,6 +147,7 @@ class Policy(nn.Module):
     def __init__(self, spec: EnvSpec, config: PPOConfig, *, precision: Precision = "fp32") -> None:
         super().__init__()
         self.discrete = spec.discrete
+        self.actions = spec.action_dim
         self.is_image = spec.is_image
         self.precision = precision
         if spec.is_image:
@@ -161,7 +162,7 @@ class Policy(nn.Module):
             self.critic = _mlp(width, config.hidden, 1, gain=1.0)
         self.log_std: Tensor = nn.Parameter(torch.zeros(0 if spec.discrete else spec.action_dim))
         self.twins = self._twins()
-        self.recorded = Recorded(self, self.log_std.device)
+        self._recorded = Recorded(self._race, self.log_std.device)
 
     def _twins(self) -> Twins | None:
         """State vectors: what computes with the parameters that `actor`, `critic` and `log_std` name."""
@@ -175,7 +176,7 @@ class Policy(nn.Module):
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         # On another device, or of another dtype, each parameter has memory of its own.
         self.twins = self._twins()
-        self.recorded = Recorded(self, self.log_std.device)
+        self._recorded = Recorded(self._race, self.log_std.device)
         return self
 
     def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -194,8 +195,10 @@ class Policy(nn.Module):
 
         Good until the parameters change: what every step of a rollout has in common is made here.
         """
+        if self.is_image and self.discrete:
+            return partial(self._choose, generator)
         draw = draw_categorical if self.discrete else normal_draws(self.log_std.detach())
-        outputs: Callable[[Tensor], tuple[Tensor, ...]] = self.recorded
+        outputs: Callable[[Tensor], tuple[Tensor, ...]] = self
         if self.twins is not None:
             assert isinstance(self.torso, RunningNorm)
             twins, normalise = self.twins, self.torso.fixed()
@@ -210,6 +213,19 @@ class Policy(nn.Module):
                 return *draw(logits, generator), value
 
         return act
+
+    @torch.no_grad()
+    def _choose(self, generator: torch.Generator, obs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """On a GPU: one launch for all but the noise, and one wait for what comes of it."""
+        wait_BA = torch.empty(len(obs), self.actions, device=obs.device).exponential_(generator=generator)
+        (chosen_3B,) = self._recorded(obs, wait_BA)
+        action_B, log_prob_B, value_B = chosen_3B.cpu()
+        return action_B.long(), log_prob_B, value_B
+
+    def _race(self, obs: Tensor, wait_BA: Tensor) -> tuple[Tensor]:
+        logits, value_B = self(obs)
+        action_B, log_prob_B = race(logits, wait_BA)
+        return (torch.stack((action_B.float(), log_prob_B, value_B)),)
 
     @torch.no_grad()
     def mode(self, obs: Tensor) -> Tensor:
