@@ -183,7 +183,9 @@ class Policy(nn.Module):
         """Logits (or means) `[B, A]` and values `[B]`, in fp32. Gradients: see `evaluate`."""
         if self.twins is not None:
             return self.twins(self.torso(obs.flatten(1)))
-        with torch.autocast(obs.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        # No cache: it is one for all threads, and each weight is used once.
+        bf16 = self.precision == "bf16"
+        with torch.autocast(obs.device.type, torch.bfloat16, enabled=bf16, cache_enabled=False):
             features = self.torso(obs)
             logits, value = self.actor(features), self.critic(features)
         return logits.float(), value.float().squeeze(1)

@@ -380,7 +380,7 @@ class RewardModel:
         return obs, self._action_input(film.action)
 
     def _run(self, network: Callable[[Tensor, Tensor], Tensor], obs: Tensor, action: Tensor) -> Tensor:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.autocast, cache_enabled=False):
             return network(obs, action).float()
 
     def _action_input(self, action: Tensor) -> Tensor:
