@@ -36,9 +36,7 @@ NAME = "ceiling"
 RUNS = ROOT / "runs" / NAME
 ENDURO = "ALE/Enduro-v5"
 PRESET = preset(ENDURO)
-MINIBATCHES = PRESET.num_envs * PRESET.ppo.num_steps // PRESET.ppo.minibatch_size
-"""An epoch: with more environments they are larger, not more."""
-WIDTHS = (PRESET.num_envs, 256)
+WIDTHS = (PRESET.num_envs, 64, 256)
 ROUNDS, TURN_S = 5, 5.0
 FOR_EVER = 10_000_000
 LABELS = PRESET.labels * FOR_EVER // PRESET.total_timesteps
@@ -51,7 +49,9 @@ def contenders(widths: Sequence[int]) -> list[Contender]:
     made = []
     for width in widths:
         made.append(_program(f"emulators-{width}", sys.executable, str(Path(__file__)), "--emulators", str(width)))
-        wide = ("--num-envs", str(width), "--ppo.minibatch-size", str(width * PRESET.ppo.num_steps // MINIBATCHES))
+        # With up to 64 as many gradient steps to a step as in the preset; with more of them as many an iteration as 64.
+        minibatch = PRESET.ppo.minibatch_size * max(1, width // 64)
+        wide = ("--num-envs", str(width), "--ppo.minibatch-size", str(minibatch))
         words = (sys.executable, "-m", "pairplay", "train", "--env-id", ENDURO, *(wide if width != WIDTHS[0] else ()))
         steps = ("--total-timesteps", str(FOR_EVER), "--no-open")
         made.append(_program(f"preferences-{width}", *words, "--teacher", "oracle", *ASKING, *steps, learns=True))
@@ -98,13 +98,13 @@ def play_for_ever(width: int, run_dir: Path) -> None:
 def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes: float) -> Path:
     hardware = choose_hardware("auto", "auto", is_image=True)
     lines = []
+    best = [max(round_) for round_ in zip(*(speeds.get(f"emulators-{width}", ()) for width in widths), strict=False)]
     for width in widths:
         ceiling = speeds.get(f"emulators-{width}", ())
         for kind in ("emulators", "preferences", "true-reward"):
             found = speeds.get(f"{kind}-{width}", ())
-            shares = [f / c for f, c in zip(found, ceiling, strict=False)]
-            shown = f"**{np.median(shares):.2f}** ({min(shares):.2f} to {max(shares):.2f})" if shares else "not run"
-            lines.append((str(width), kind, f"{np.median(found):,.0f}" if len(found) else "not run", shown))
+            shown = f"{np.median(found):,.0f}" if len(found) else "not run"
+            lines.append((str(width), kind, shown, _share(found, ceiling), _share(found, best)))
     parts = [
         f"Seconds an iteration of {width * PRESET.ppo.num_steps:,} steps from preferences, with {width} environments: "
         f"{_phases(RUNS / f'preferences-{width}' / 'metrics.jsonl')}."
@@ -114,9 +114,12 @@ def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes
     versions = ", ".join(f"{name} {version}" for name, version in rows.versions().items())
     page = [
         "# Enduro, beside what the emulators could play",
-        f"Turns of {TURN_S:g} seconds, each program alone; shares of the emulators' speed within a round, aim 0.6 for "
-        "learning from preferences where there is a GPU.",
-        pages.table(("environments", "program", "steps/s", "share: median (least to most)"), lines),
+        f"Turns of {TURN_S:g} seconds, each program alone. Shares of the emulators' speed within a round, median "
+        "(least to most): of as many environments, and of the number that plays fastest. Aim 0.6 for learning from "
+        "preferences where there is a GPU.",
+        pages.table(
+            ("environments", "program", "steps/s", "share of as many emulators", "share of the fastest"), lines
+        ),
         *parts,
         f"{hardware}; {system['cpu']}, {system['cores']} cores, {system['system']}; {minutes:.0f} minutes. Commit "
         f"{rows.commit()}; {versions}.",
@@ -132,6 +135,11 @@ def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes
     path = ROOT / "benchmarks" / f"{NAME}_{system['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
     path.write_text("\n\n".join(page) + "\n")
     return path
+
+
+def _share(found: Sequence[float], ceiling: Sequence[float]) -> str:
+    shares = [f / c for f, c in zip(found, ceiling, strict=False)]
+    return f"**{np.median(shares):.2f}** ({min(shares):.2f} to {max(shares):.2f})" if shares else "not run"
 
 
 def _phases(path: Path) -> str:

@@ -208,23 +208,25 @@ def test_our_fit_writes_visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_ceiling_is_that_of_as_many_environments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ceiling = load("ceiling")
-    widths = (32, 64)
+    widths = (32, 64, 256)
+    steps_an_epoch = {32: 16, 64: 32, 256: 32}
     for contender in ceiling.contenders(widths):
         if "pairplay" in contender.words:
             defaults = replace(TrainCommand(), training=ceiling.PRESET)
             training = _parse(TrainCommand, contender.words[4:], "train", defaults).training
             assert training.num_envs == int(contender.name.rsplit("-", 1)[1])
-            # As many gradient steps an iteration, whatever the width.
-            assert training.num_envs * training.ppo.num_steps == 16 * training.ppo.minibatch_size
+            steps, rest = divmod(training.num_envs * training.ppo.num_steps, training.ppo.minibatch_size)
+            assert (steps, rest) == (steps_an_epoch[training.num_envs], 0)
     monkeypatch.setattr(ceiling, "ROOT", tmp_path)
     monkeypatch.setattr(ceiling, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(ceiling, "choose_hardware", lambda *_, **__: Hardware(torch.device("cpu"), "fp32", 1))
     (tmp_path / "benchmarks").mkdir()
-    speeds = {"emulators-32": [100.0, 200.0, 100.0], "preferences-32": [50.0, 60.0, 70.0], "emulators-64": [10.0]}
-    text = ceiling.report(speeds, widths, minutes=2.0).read_text()
-    # By hand: 0.5, 0.3 and 0.7 of the ceiling of the same round.
-    assert "| 32 | preferences | 60 | **0.50** (0.30 to 0.70) |" in text
-    assert "| 64 | preferences | not run | not run |" in text
+    emulators = {"emulators-32": [100.0, 200.0, 100.0], "emulators-64": [200.0, 150.0, 90.0]}
+    speeds = emulators | {"preferences-32": [50.0, 60.0, 70.0]}
+    text = ceiling.report(speeds, (32, 64), minutes=2.0).read_text()
+    # By hand: 0.5, 0.3 and 0.7 of the ceiling of the same round, and 0.25, 0.3 and 0.7 of its higher one.
+    assert "| 32 | preferences | 60 | **0.50** (0.30 to 0.70) | **0.30** (0.25 to 0.70) |" in text
+    assert "| 64 | preferences | not run | not run | not run |" in text
 
 
 def test_without_a_checkout_the_command_says_what_to_do(
