@@ -81,7 +81,7 @@ class Trainer:
         )
         self.store = LabelStore.open(run.labels_db)
         self.splitter = splitter_of(config.reward_model, config.seed)
-        self.refit = Refit(self.reward_model, self.splitter, threads=max(1, hardware.threads // 2))
+        self.refit = Refit(self.reward_model, self.splitter, threads=hardware.threads // 2)
         self.inquiry: Inquiry | None = None
         self.oversight: Oversight | None = None
         if self.learned:

@@ -17,8 +17,8 @@ from pairplay.types import Comparison
 from .examples import VECTOR, compare, make_model, make_segment
 
 
-def make_refit(model: RewardModel) -> Refit:
-    return Refit(model, splitter_of(model.config, model.seed), threads=1)
+def make_refit(model: RewardModel, threads: int = 1) -> Refit:
+    return Refit(model, splitter_of(model.config, model.seed), threads=threads)
 
 
 def answers() -> list[Comparison]:
@@ -26,9 +26,10 @@ def answers() -> list[Comparison]:
     return compare(segments, lambda segment: float(segment.frames.sum()), 24)
 
 
-def test_it_learns_what_a_fit_learns_in_place() -> None:
+@pytest.mark.parametrize("threads", [0, 1])
+def test_it_learns_what_a_fit_learns_in_place(threads: int) -> None:
     beside, in_place = make_model(VECTOR), make_model(VECTOR)
-    refit = make_refit(beside)
+    refit = make_refit(beside, threads)
     refit.begin(answers(), pairs=48, rng=np.random.default_rng(7))
     found = refit.finish()
     expected = fit(in_place, answers(), pairs=48, rng=np.random.default_rng(7))
@@ -53,6 +54,22 @@ def test_it_goes_on_beside_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> 
     played.set()
     assert refit.finish() == metrics
     assert refit.finish() is None, "each fit is finished once"
+    refit.close()
+
+
+def test_without_threads_it_is_done_when_it_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = FitMetrics(1.0, None, None, None, 3)
+    here: list[bool] = []
+
+    def noting(*args: Any, **options: Any) -> FitMetrics:
+        here.append(threading.current_thread() is threading.main_thread())
+        return metrics
+
+    monkeypatch.setattr("pairplay.reward.refit.fit", noting)
+    refit = make_refit(make_model(VECTOR), threads=0)
+    refit.begin([], pairs=3, rng=np.random.default_rng(0))
+    assert here == [True]
+    assert refit.finish() == metrics
     refit.close()
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pairplay.cores import available_cores
 from pairplay.deflated import Deflated
 from pairplay.packing import segment_id
 from pairplay.types import Array, FloatArray, Footage, Rollout, Segment
@@ -140,10 +142,10 @@ class SegmentPool:
         """Arrays and JSON for a checkpoint. Frames and captures are deflated: raw, one Atari clip is 2.7 MB."""
         arrays: dict[str, Array] = {}
         pieces: list[dict[str, Any]] = []
-        for i, piece in enumerate(self._pieces.values()):
+        with ThreadPoolExecutor(available_cores()) as workers:
+            deflated = list(workers.map(_deflated, self._pieces.values()))
+        for i, (piece, (frames, captures)) in enumerate(zip(self._pieces.values(), deflated, strict=True)):
             segment = piece.segment
-            frames = Deflated.of(segment.frames)
-            captures = Deflated.of(piece.captures) if isinstance(piece, Footage) else piece.captures
             arrays[f"{i}.frames"] = frames.data
             arrays[f"{i}.captures"] = captures.data.copy()
             arrays[f"{i}.action"] = segment.action.copy()
@@ -192,3 +194,9 @@ class _Packed:
 
     def inflate(self) -> Footage:
         return Footage(self.segment, self.captures.inflate(), self.env_reward)
+
+
+def _deflated(piece: Footage | _Packed) -> tuple[Deflated, Deflated]:
+    """Its frames and captures."""
+    captures = Deflated.of(piece.captures) if isinstance(piece, Footage) else piece.captures
+    return Deflated.of(piece.segment.frames), captures

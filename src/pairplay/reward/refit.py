@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,26 +16,35 @@ from pairplay.types import Comparison
 
 
 class Refit:
-    """One fit at a time, in a thread of its own: from `begin` to `finish` nobody else may use model or splitter.
+    """One fit at a time, in a thread of its own if it may; until it is finished nobody else may use model or splitter.
 
     It draws from the generator that `begin` is given, so what it learns does not depend on what goes on beside it.
     """
 
     def __init__(self, model: RewardModel, splitter: Splitter, *, threads: int) -> None:
-        """`threads` is how many of torch's it computes on."""
+        """`threads` is how many of torch's it computes on. With 0 there is nothing to gain, and `begin` does it all.
+
+        Two threads that launch small computations, for a GPU or on short vectors, only wait for each other: Python runs
+        one of them at a time.
+        """
         self._model = model
         self._splitter = splitter
-        self._worker = ThreadPoolExecutor(
-            1, thread_name_prefix="fitting", initializer=lambda: torch.set_num_threads(threads)
-        )
+        self._worker = None
+        if threads:
+            self._worker = ThreadPoolExecutor(
+                1, thread_name_prefix="fitting", initializer=lambda: torch.set_num_threads(threads)
+            )
         self._under_way: Future[FitMetrics] | None = None
 
     def begin(self, comparisons: Sequence[Comparison], *, pairs: int, rng: np.random.Generator) -> None:
         """Start a `fit`; the one before must have been finished."""
         assert self._under_way is None, "a fit is under way"
-        self._under_way = self._worker.submit(
-            fit, self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter
-        )
+        work = partial(fit, self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter)
+        if self._worker is not None:
+            self._under_way = self._worker.submit(work)
+        else:
+            self._under_way = Future()
+            self._under_way.set_result(work())
 
     def finish(self) -> FitMetrics | None:
         """Wait for the fit that was begun, if there is one; raises what it raised."""
@@ -43,4 +53,5 @@ class Refit:
 
     def close(self) -> None:
         """Wait for the fit, whatever comes of it."""
-        self._worker.shutdown(wait=True)
+        if self._worker is not None:
+            self._worker.shutdown(wait=True)
