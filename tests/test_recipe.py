@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,24 @@ def test_pause_waits_for_the_person_and_says_so(tmp_path: Path, started: list[Tr
         trainer.stop()
         running.join(30)
     assert steps[-1] == CONFIG.total_timesteps
+
+
+def test_slow_plays_on_at_a_quarter_of_the_speed(tmp_path: Path, started: list[Trainer]) -> None:
+    queries = replace(CONFIG.queries, behind="slow", min_answers=4)
+    trainer = start(started, tmp_path / "run", replace(CONFIG, teacher="human", queries=queries))
+    played: list[tuple[float, float]] = []
+
+    def watch(snapshot: Snapshot) -> None:
+        played.append((trainer.last_iteration_s, snapshot.metrics.get("seconds/wait") or 0.0))
+
+    trainer.train(watch)
+    assert trainer.step == CONFIG.total_timesteps, "nobody ever answers, and it goes on all the same"
+    # What was waited after an iteration is in the metrics of the next. A wait can be too long, but never too short.
+    for (worked, _), (_, waited) in pairwise(played):
+        assert waited >= 2.99 * worked
+    progress = trainer.store.progress()
+    assert progress is not None
+    assert progress.phase == "finished"
 
 
 def test_pause_does_not_wait_for_what_teachers_will_answer(tmp_path: Path, started: list[Trainer]) -> None:
