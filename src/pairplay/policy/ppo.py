@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pairplay.config import PPOConfig
+from pairplay.hardware import half_the_threads
 from pairplay.observations import stack_frames
 from pairplay.policy.adam import Adam, BlockAdam, SeparateAdam
 from pairplay.policy.distributions import Estimates
+from pairplay.policy.halves import Halves
 from pairplay.policy.networks import Policy, RunningNorm
 from pairplay.policy.objective import MEASURED, Samples, gradient, losses
 from pairplay.policy.returns import explained_variance, gae
@@ -48,6 +51,7 @@ class PPO:
             if policy.twins is None
             else BlockAdam(policy.twins.block, policy.twins.gradient)
         )
+        self._halves = Halves(policy, config) if self._in_halves() else None
         self._descend = self._gradient_steps()
         self.updates = 0
 
@@ -58,7 +62,7 @@ class PPO:
 
         FloatingPointError once its loss is not a finite number; then it is good for nothing any more.
         """
-        cfg, (T, N) = self.config, rollout.shape
+        cfg = self.config
         learning_rate = cfg.learning_rate * (lr_scale if cfg.anneal_lr else 1.0)
         self.optimizer.set_rate(learning_rate)
         advantage_TN = gae(
@@ -72,37 +76,21 @@ class PPO:
             gae_lambda=cfg.gae_lambda,
         )
         frames, age, action = self._tensors(
-            rollout.frames, rollout.age, rollout.action.reshape(T * N, *rollout.action.shape[2:])
+            rollout.frames, rollout.age, rollout.action.reshape(-1, *rollout.action.shape[2:])
         )
         target_TN = advantage_TN + rollout.value
         samples = Samples(
             *(of_all.flatten() for of_all in self._tensors(rollout.log_prob, advantage_TN, rollout.value, target_TN))
         )
-        # State vectors are small: all of them at once. Pictures are stacked one minibatch at a time.
-        whole = None if self.spec.is_image else self._stack(frames, age, torch.arange(T * N, device=self.device))
-        measured: list[Tensor] = []
-        epochs_done = 0
-        for _ in range(cfg.update_epochs):
-            order_MB = torch.from_numpy(rng.permutation(T * N)).to(self.device).view(-1, cfg.minibatch_size)
-            old_MB = samples.at(order_MB)
-            if cfg.norm_adv:
-                old_MB = old_MB.normalised()
-            now = []
-            for index_B, *old_B in zip(order_MB, *old_MB, strict=True):
-                obs = self._stack(frames, age, index_B) if whole is None else whole[index_B]
-                now.append(self._descend(obs, action[index_B], *old_B))
-            # Read once an update: a number taken from a GPU now would wait for all that is queued there.
-            measured.append(losses(Estimates(*map(torch.stack, zip(*now, strict=True))), old_MB, cfg))
-            epochs_done += 1
-            if cfg.target_kl and measured[-1][MEASURED.index("approx_kl"), -1] > cfg.target_kl:
-                break
+        with half_the_threads() if self._halves else nullcontext():
+            measured = self._epochs(samples, self._observations(frames, age), action, rng)
         means = torch.cat(measured, 1).mean(1).tolist()
         if not all(map(math.isfinite, means)):
             raise FloatingPointError(
                 "the policy's loss is not a finite number: if that comes again, train anew with a smaller "
                 "--ppo.learning-rate"
             )
-        self.updates += epochs_done
+        self.updates += len(measured)
         # After the update: the log probabilities above belong to the statistics the actions were drawn under.
         self.observe(rollout)
         return {
@@ -113,25 +101,64 @@ class PPO:
             "train/n_updates": float(self.updates),
         }
 
+    def _epochs(
+        self, samples: Samples, obs: Callable[[Tensor], Tensor], action: Tensor, rng: np.random.Generator
+    ) -> list[Tensor]:
+        """Pass over the samples again and again; `MEASURED` of the minibatches of each epoch, `[6, M]`.
+
+        `obs` gives the observations of an index `[B]`.
+        """
+        cfg, measured = self.config, []
+        for _ in range(cfg.update_epochs):
+            order_MB = torch.from_numpy(rng.permutation(len(action))).to(self.device).view(-1, cfg.minibatch_size)
+            old_MB = samples.at(order_MB)
+            if cfg.norm_adv:
+                old_MB = old_MB.normalised()
+            now = [
+                self._descend(obs(index_B), action[index_B], *old_B)
+                for index_B, *old_B in zip(order_MB, *old_MB, strict=True)
+            ]
+            # Read once an update: a number taken from a GPU now would wait for all that is queued there.
+            measured.append(losses(Estimates(*map(torch.stack, zip(*now, strict=True))), old_MB, cfg))
+            if cfg.target_kl and measured[-1][MEASURED.index("approx_kl"), -1] > cfg.target_kl:
+                break
+        return measured
+
+    def _in_halves(self) -> bool:
+        # State vectors are too small to share, and a GPU has no cores to share.
+        enough = torch.get_num_threads() > 1 and self.config.minibatch_size > 1
+        return self.spec.is_image and self.device.type == "cpu" and enough
+
     def _gradient_steps(self) -> Callable[..., tuple[Tensor, ...]]:
         # The optimizer of state vectors counts its steps in Python, which no recording would do.
         return Recorded(self._minibatch, self.device) if self.spec.is_image else self._minibatch
 
     def _minibatch(self, obs: Tensor, action: Tensor, *old: Tensor) -> tuple[Tensor, ...]:
         """One gradient step on `Samples(*old)`; what the policy said of them before it, as in `Estimates`."""
-        estimates, backward = self.policy.evaluate(obs, action)
-        now = Estimates(*(estimate.detach() for estimate in estimates))
-        backward(gradient(now, Samples(*old), self.config))
+        if self._halves is not None:
+            now = self._halves(obs, action, Samples(*old))
+        else:
+            estimates, backward = self.policy.evaluate(obs, action)
+            now = Estimates(*(estimate.detach() for estimate in estimates))
+            backward(gradient(now, Samples(*old), self.config))
         self.optimizer.step(self.config.max_grad_norm)
         return now
 
     def _tensors(self, *arrays: Array) -> Iterator[Tensor]:
         return (torch.from_numpy(array).to(self.device) for array in arrays)
 
-    def _stack(self, frames: Tensor, age: Tensor, index: Tensor) -> Tensor:
-        """`[B, K, *F]`, the observations of these samples."""
-        envs = frames.shape[1]
-        return stack_frames(frames, age, index // envs, index % envs, self.spec.stack)
+    def _observations(self, frames: Tensor, age: Tensor) -> Callable[[Tensor], Tensor]:
+        """From an index of samples `[B]` to their observations `[B, K, *F]`."""
+        T, N = len(age) - 1, age.shape[1]
+
+        def stack(index: Tensor) -> Tensor:
+            return stack_frames(frames, age, index // N, index % N, self.spec.stack)
+
+        if self.spec.is_image:
+            return stack
+        # State vectors are small: all of them at once. Pictures are stacked one minibatch at a time.
+        whole = stack(torch.arange(T * N, device=self.device))
+        return lambda index: whole[index]
 
     def observe(self, rollout: Rollout) -> None:
         """Let the observation statistics (state vectors only) take in a rollout without learning from it."""
