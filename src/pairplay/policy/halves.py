@@ -16,8 +16,9 @@ from pairplay.policy.objective import Samples, gradient
 class Halves:
     """Differentiates the loss of a minibatch, one half of it in a thread of its own, each on half of torch's threads.
 
-    All threads at work on one small layer wait for one another at its end, and for whatever comes between two layers;
-    two threads with a network each do not: on two cores that is a sixth of the time.
+    All threads at work on one layer wait for one another at its end, layer after layer, and whoever else needs a core
+    holds them all up. Two that differentiate a half each wait once: with another program on one of two cores an update
+    takes a third of the time (docs/decisions/037).
     """
 
     def __init__(self, policy: Policy, config: PPOConfig) -> None:
