@@ -29,8 +29,9 @@ from pairplay.types import ANSWERS, Comparison, FloatArray, Segment
 
 # L segment length, D comparisons
 
-MOST = 400
-"""Latest answers that the model is asked about: half a minute of one CPU on Atari."""
+MOST = 1_000
+"""Latest answers that the model is asked about, more than any preset asks for: half a minute of one CPU on Atari, and
+0.3 GB for their frames."""
 SHOWN = 4
 """Best clips, and worst."""
 DISAGREEMENTS = 6

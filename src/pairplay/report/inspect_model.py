@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from rich.progress import track
 
 from pairplay.config import TrainConfig
 from pairplay.envs.make import make_envs
@@ -20,6 +21,8 @@ from pairplay.types import BoolArray, Comparison, FloatArray, Pair, Segment
 
 CHUNK = 32
 """Segments or comparisons in one pass: it bounds the memory whatever the number of clips."""
+MANY = 5
+"""Passes that take seconds."""
 
 
 class Judge:
@@ -58,4 +61,7 @@ Item = TypeVar("Item")
 
 
 def _chunks(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
-    return (items[start : start + CHUNK] for start in range(0, len(items), CHUNK))
+    """With a bar in a terminal while they are gone through, if they are many."""
+    starts = range(0, len(items), CHUNK)
+    for start in track(starts, "Asking the reward model", transient=True, disable=len(starts) < MANY):
+        yield items[start : start + CHUNK]
