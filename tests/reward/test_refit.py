@@ -84,3 +84,7 @@ def test_what_it_raises_is_raised_by_finish(monkeypatch: pytest.MonkeyPatch) -> 
         refit.finish()
     refit.begin([], pairs=3, rng=np.random.default_rng(0))
     refit.close()
+    in_place = make_refit(make_model(VECTOR), threads=0)
+    with pytest.raises(FloatingPointError, match="not finite"):
+        in_place.begin([], pairs=3, rng=np.random.default_rng(0))
+    assert in_place.finish() is None, "nobody waits for what has failed"

@@ -43,8 +43,9 @@ class Refit:
         if self._worker is not None:
             self._under_way = self._worker.submit(work)
         else:
-            self._under_way = Future()
-            self._under_way.set_result(work())
+            done: Future[FitMetrics] = Future()
+            done.set_result(work())
+            self._under_way = done
 
     def finish(self) -> FitMetrics | None:
         """Wait for the fit that was begun, if there is one; raises what it raised."""
