@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pairplay.policy.returns import explained_variance, gae
-from pairplay.types import Array
+from pairplay.types import Array, Rollout
 
 
 def column(*numbers: float) -> Array:
@@ -91,3 +91,34 @@ def test_explained_variance() -> None:
     assert explained_variance(target, target) == 1.0
     assert explained_variance(np.full(3, 2.0, np.float32), target) == pytest.approx(0.0)
     assert explained_variance(target, np.ones(3, np.float32)) is None
+
+
+def test_values_that_move_with_their_rewards_scale_the_advantages() -> None:
+    """r' = a r + (1 - γ) b and V' = a V + b: δ' = a δ wherever no episode ends by itself."""
+    random, shape = np.random.default_rng(0), (9, 3)
+    reward, value, final, noise = (random.normal(size=shape).astype(np.float32) for _ in range(4))
+    no, truncated = np.zeros(shape, np.bool_), noise > 0.8
+    final = np.where(truncated, final, 0.0).astype(np.float32)
+    rollout = Rollout(
+        frames=np.zeros((11, 3, 2), np.float32),
+        age=np.zeros((10, 3), np.int64),
+        action=np.zeros(shape, np.int64),
+        log_prob=np.zeros(shape, np.float32),
+        value=value,
+        terminated=no,
+        truncated=truncated,
+        final_value=final,
+        last_value=random.normal(size=3).astype(np.float32),
+        env_reward=reward,
+        lost=no,
+    )
+
+    def advantage(reward_TN: Array) -> Array:
+        ends = rollout.terminated, rollout.truncated
+        values = rollout.final_value, rollout.last_value
+        return gae(reward_TN, rollout.value, *ends, *values, gamma=0.9, gae_lambda=0.8)
+
+    before = advantage(reward)
+    rollout.move_values(2.0, 0.5)
+    moved = (2.0 * reward + 0.1 * 0.5).astype(np.float32)
+    np.testing.assert_allclose(advantage(moved), 2.0 * before, atol=1e-5)
