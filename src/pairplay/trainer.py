@@ -135,7 +135,7 @@ class Trainer:
                 with self.stopwatch.phase("save"):
                     self.save()
                 last_saved = self.step
-        if self.inquiry:
+        if self.inquiry is not None:
             self.inquiry.publisher.flush()
         if self.step > last_saved:
             self.save()
@@ -293,12 +293,12 @@ class Trainer:
         if self.config.reward_model.carry_value:
             shift = self.shaping.shift_of_value(moved.shift)
             self.ppo.policy.move_value(moved.scale, shift)
-            if rollout:
+            if rollout is not None:
                 rollout.move_values(moved.scale, shift)
-            age = rollout.age[0] if rollout else self.standing.age
+            age = self.standing.age if rollout is None else rollout.age[0]
             self.shaping.follow(moved.scale, moved.shift, age > 0)
         self.fitted_pairs += fitted.pairs
-        if self.inquiry and self.oversight:
+        if self.inquiry is not None and self.oversight is not None:
             self.oversight.after_fit(self.inquiry.trainable, self.inquiry.pool.segments())
         self.fitted = {f"reward_model/{name}": value for name, value in asdict(fitted).items() if name != "pairs"}
 
@@ -387,14 +387,8 @@ class Trainer:
 
     def close(self) -> None:
         """Release environments, files and the worker."""
-        with ExitStack() as stack:  # all of them, whatever one of them meets
-            for part in (
-                self.store,
-                self.envs,
-                self.writer,
-                self.oversight,
-                self.inquiry,
-                self.refit,
-            ):  # the last one first
+        parts = (self.store, self.envs, self.writer, self.oversight, self.inquiry, self.refit)
+        with ExitStack() as stack:  # all of them, whatever one of them meets, and the last one first
+            for part in parts:
                 if part is not None:
                     stack.callback(part.close)
