@@ -105,6 +105,16 @@ def test_the_test_above_can_fail(tmp_path: Path) -> None:
         assert any(name.startswith("policy.") for name in different)
 
 
+def test_how_an_episode_ends_can_be_asked_about(tmp_path: Path) -> None:
+    # The second rollout has the 50th step of every episode in its middle: its clips, of 25 steps, are cut short there.
+    env = replace(ENDURO.env, max_episode_steps=50)
+    trainer = train(tmp_path / "run", replace(ENDURO, total_timesteps=2 * 4 * 32, env=env))
+    assert trainer.inquiry is not None
+    lengths = [len(segment) for segment in trainer.inquiry.pool.segments()]
+    assert 25 in lengths
+    assert min(lengths) in range(12, 25), "half of a clip is enough to judge by"
+
+
 def test_the_same_seed_learns_the_same(tmp_path: Path) -> None:
     first, second = train(tmp_path / "1"), train(tmp_path / "2")
     for name, tensor in learnt(first).items():

@@ -32,6 +32,10 @@ FIRST_ANSWERS = 10
 MOMENTS = {"InvertedPendulum-v5": 10}
 """Steps of a segment where what matters is over in a moment: longer clips show it and its opposite, all alike."""
 
+LEAST_PART = {True: 2, False: 8}
+"""An episode's end may cut a segment to one part in so many, but no shorter, by whether it is of pictures: what they
+show takes a moment to be seen."""
+
 Film = dict[int, list[int]]
 """Which environments to capture just before each step of a rollout."""
 
@@ -116,7 +120,7 @@ class Inquiry:
                 stack=self.spec.stack,
                 step=step,
                 iteration=iteration,
-                min_length=self.segment_length if self.spec.is_image else max(1, self.segment_length // 8),
+                min_length=max(1, self.segment_length // LEAST_PART[self.spec.is_image]),
                 end_penalty=self.config.env.end_penalty,
             )
             for window in windows

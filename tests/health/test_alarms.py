@@ -157,6 +157,18 @@ def test_a_fall_alone_is_no_exploitation(rewards: list[float], exploited: bool) 
     assert ("exploited" in codes(alarms)) == exploited
 
 
+def test_held_out_answers_can_fall_when_nobody_answers_any_more() -> None:
+    was, worse = of(0.9, 60), of(0.5, 60, claimed=0.9)
+    for held_out, exploited in ((was, False), (worse, True)):
+        alarms = Alarms()
+        alarms.look(Vitals(9, range(10), held_out=held_out, held_out_before=was))
+        assert ("exploited" in codes(alarms)) == exploited
+    assert "from 90 % to 50 %" in alarms.in_force[0].message
+    alarms = Alarms()
+    alarms.look(Vitals(9, range(10, 0, -1), held_out=worse, held_out_before=was))
+    assert codes(alarms) == set(), "predicted reward did not rise"
+
+
 def test_kendall_by_hand() -> None:
     # Seven rising values: all 21 pairs agree; variance 7 · 6 · 19 / 18.
     assert kendall_z([1, 2, 3, 4, 5, 6, 7]) == pytest.approx(20 / (7 * 6 * 19 / 18) ** 0.5)

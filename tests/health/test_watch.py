@@ -42,6 +42,8 @@ def answer(key: int, mu: float = 1.0, *, live: bool = True) -> AnswerRow:
 class Fixed:
     """Says what it is told to, and counts how often it is asked."""
 
+    rewards: Sequence[float] = ()
+
     def __init__(self, *members: float, reward: float = 0.0, spread: float = 0.1) -> None:
         self.members = members or (0.8, 0.6)
         self.reward, self.spread = reward, spread
@@ -58,8 +60,8 @@ class Fixed:
         estimate = RewardEstimate(ramp + self.reward, np.full(101, self.spread, np.float32))
         return self.probabilities(comparisons), [estimate] * len(unique(comparisons)[1])
 
-    def rollout_rewards(self) -> list[float]:
-        return []
+    def rollout_rewards(self) -> Sequence[float]:
+        return self.rewards
 
 
 def second_member(comparisons: Sequence[Comparison]) -> BoolArray:
@@ -159,6 +161,7 @@ def test_the_figures_by_hand(watch: Watch) -> None:
     assert set(got) == set(no_metrics())
     assert got["watch/prequential_accuracy"] == pytest.approx(2 / 3)
     assert got["watch/prequential_accuracy_low"] == pytest.approx(wilson(2, 3).low)
+    assert got["watch/prequential_claimed"] == pytest.approx(0.7), "what it expected of itself, beside what it reached"
     # Held out: the second member alone, which says ½ and is half right of five that prefer a side.
     assert got["watch/held_out_accuracy"] == 0.5
     assert got["watch/held_out_accuracy_high"] == wilson(2.5, 5).high
@@ -190,6 +193,18 @@ def test_an_agent_that_leaves_the_labelled_range_raises_an_alarm(watch: Watch) -
     for _ in range(10):
         look(watch, Fixed(), comparisons, REWARD + 2)
     assert codes(watch) == ["out_of_range"]
+
+
+def test_held_out_answers_judged_worse_while_predicted_reward_rises_raise_an_alarm(watch: Watch) -> None:
+    comparisons = [comparison(n) for n in range(60)]
+    good, bad = Fixed(0.9, 0.9), Fixed(0.9, 0.1)
+    good.rewards = bad.rewards = range(10)
+    for _ in range(2 * MEASURE_EVERY):
+        look(watch, good, comparisons, REWARD)
+    assert codes(watch) == []
+    for _ in range(MEASURE_EVERY):
+        look(watch, bad, comparisons, REWARD)
+    assert codes(watch) == ["exploited"]
 
 
 def test_a_constant_reward_and_a_collapsed_ensemble(watch: Watch) -> None:
@@ -231,6 +246,7 @@ def test_a_restored_watch_measures_when_the_other_does(watch: Watch, tmp_path: P
         look(watch, Fixed(), comparisons, REWARD + 2)
     other = Watch(PredictionLog(tmp_path / "other.jsonl"), held_out=second_member, target_std=1.0, piece=2)
     other.load(json.loads(json.dumps(watch.state())))
+    assert len(other.state()["measured"]) == 2, "what was measured before is compared with, too"
     for _ in range(2 * MEASURE_EVERY):
         assert look(other, Fixed(), comparisons, REWARD + 2) == look(watch, Fixed(), comparisons, REWARD + 2)
     assert other.state() == watch.state()

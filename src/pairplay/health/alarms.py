@@ -67,6 +67,8 @@ class Vitals:
     """The same for all of late, as many as are worth asking whether the model has learnt anything at all."""
     held_out: Agreement | None = None
     """Answers as predicted by the members that never train on them."""
+    held_out_before: Agreement | None = None
+    """The same some measurements ago."""
     outside_share: float | None = None
     """Share of on-policy rewards outside the 1–99 % range of those on labelled segments."""
     reward_std: float | None = None
@@ -133,14 +135,15 @@ class Alarms:
 
 
 def _exploited(vitals: Vitals) -> str | None:
-    recent, earlier = vitals.recent, vitals.earlier
-    if recent is None or earlier is None or not fell(earlier, recent):
+    # New answers tell of new play; once nobody answers any more, only those that members hold out can.
+    pairs = (vitals.earlier, vitals.recent), (vitals.held_out_before, vitals.held_out)
+    fallen = next(((before, now) for before, now in pairs if before and now and fell(before, now)), None)
+    if fallen is None or kendall_z(vitals.rewards) < RISE_Z:
         return None
-    if kendall_z(vitals.rewards) < RISE_Z:
-        return None
+    before, now = fallen
     return (
         f"Predicted reward has risen since step {vitals.rewards_since:,} while its agreement with the answers fell "
-        f"from {_percent(earlier.accuracy.value)} to {_percent(recent.accuracy.value)}: the agent may exploit "
+        f"from {_percent(before.accuracy.value)} to {_percent(now.accuracy.value)}: the agent may exploit "
         "mistakes of the reward model, so answer more pairs of its newest clips before you trust what it does."
     )
 

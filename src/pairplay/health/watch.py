@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -24,6 +25,8 @@ MEASURE_EVERY = 4
 """Iterations between two measurements on labelled clips: each costs about a third of a fit of Enduro's."""
 MEASURED = 96
 """Comparisons in one such measurement, spread evenly over all of them."""
+REMEMBERED = 8
+"""Measurements of late that are kept, to see whether what is held out is judged worse than it was."""
 
 
 class Estimate(Protocol):
@@ -86,7 +89,7 @@ class Watch:
         self._target_std = target_std
         self._piece = piece
         self._looks = 0
-        self._labelled: _Labelled | None = None
+        self._measured: deque[_Labelled] = deque(maxlen=REMEMBERED)
 
     def predict(
         self,
@@ -137,9 +140,9 @@ class Watch:
 
         Reads `rollout.env_reward` for `watch/return_correlation`, and tells nobody who learns.
         """
-        measured = bool(comparisons) and (self._labelled is None or self._looks % MEASURE_EVERY == 0)
+        measured = bool(comparisons) and (not self._measured or self._looks % MEASURE_EVERY == 0)
         if measured:
-            self._labelled = self._measure(model, comparisons)
+            self._measured.append(self._measure(model, comparisons))
         self._looks += 1
         labelled, reward = self._labelled, estimate.mean
         outside = None if labelled is None else float(((reward < labelled.low) | (reward > labelled.high)).mean())
@@ -160,6 +163,7 @@ class Watch:
                 earlier=agree(same[-RECENT - EARLIER : -RECENT]),
                 prequential=agree(known[-EARLIER:]),
                 held_out=labelled.held_out if labelled else None,
+                held_out_before=self._measured[0].held_out if labelled else None,
                 outside_share=outside,
                 reward_std=_part(float(reward.std()), unit),
                 spread=_part(spread, unit) if predictions and len(predictions[-1].p) > 1 else None,
@@ -185,21 +189,23 @@ class Watch:
         """The last measurement by members that never train on what they judge; None before the first."""
         return self._labelled.held_out if self._labelled else None
 
+    @property
+    def _labelled(self) -> _Labelled | None:
+        return self._measured[-1] if self._measured else None
+
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON. The predictions have a file of their own."""
-        labelled = None if self._labelled is None else asdict(self._labelled)
-        return {"alarms": self.alarms.state(), "looks": self._looks, "labelled": labelled}
+        measured = [asdict(labelled) for labelled in self._measured]
+        return {"alarms": self.alarms.state(), "looks": self._looks, "measured": measured}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self.alarms.load(state["alarms"])
         self._looks = int(state["looks"])
-        self._labelled = None
-        saved = state["labelled"]
-        if saved is not None and "std" in saved:  # not in checkpoints of before: then it is measured anew
-            held = saved["held_out"]
-            of = Agreement(**held | {"accuracy": Interval(*held["accuracy"])})
-            self._labelled = _Labelled(of, saved["low"], saved["high"], saved["std"], saved["spread"])
+        self._measured.clear()
+        for saved in state.get("measured", ()):  # not in checkpoints of before: then it is measured anew
+            of = Agreement(**saved["held_out"] | {"accuracy": Interval(*saved["held_out"]["accuracy"])})
+            self._measured.append(_Labelled(**saved | {"held_out": of}))
 
     def close(self) -> None:
         self.log.close()
@@ -268,5 +274,6 @@ def _named(name: str, of: Agreement) -> Metrics:
         f"watch/{name}_accuracy": of.accuracy.value,
         f"watch/{name}_accuracy_low": of.accuracy.low,
         f"watch/{name}_accuracy_high": of.accuracy.high,
+        f"watch/{name}_claimed": of.claimed,
         f"watch/{name}_loss": of.loss,
     }
