@@ -20,8 +20,9 @@ from pairplay.hardware import Hardware
 from pairplay.inquiry import default_segment_length
 from pairplay.labels.store import LabelStore
 from pairplay.queries.segments import cut
+from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.fit import FitMetrics, fit
-from pairplay.reward.model import RewardEstimate, RewardModel
+from pairplay.reward.model import RewardModel
 from pairplay.reward.normaliser import Affine
 from pairplay.run.checkpoint import load_newest
 from pairplay.run.layout import RunDir
@@ -140,16 +141,14 @@ def test_a_refit_carries_the_value_function_along(
         np.testing.assert_allclose(rollout.value, 2.0 * said + shift if carry else said, rtol=1e-6)
 
 
-def test_shaping_enters_what_the_policy_is_paid_and_fades(
-    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = replace(CONFIG, reward_model=replace(CONFIG.reward_model, shaping=1.0, shaping_steps=3 * 128))
-    trainer = start(started, tmp_path / "run", config)
+def paid_and_predicted(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, iterations: int
+) -> list[tuple[FloatArray, RewardEstimate]]:
+    """What the policy is paid, and the estimate it is made of, in so many iterations once it learns."""
     while not trainer.learning:
         trainer.iterate()
-    assert trainer.step == 2 * 128
     paid: list[FloatArray] = []
-    predicted: list[FloatArray] = []
+    predicted: list[RewardEstimate] = []
     update, relabel = trainer.ppo.update, trainer.reward_model.relabel
 
     def spy_on_update(rollout: Rollout, reward: FloatArray, **rest: Any) -> dict[str, float | None]:
@@ -157,19 +156,41 @@ def test_shaping_enters_what_the_policy_is_paid_and_fades(
         return update(rollout, reward, **rest)
 
     def spy_on_relabel(rollout: Rollout) -> RewardEstimate:
-        predicted.append(relabel(rollout).mean)
-        return relabel(rollout)
+        predicted.append(relabel(rollout))
+        return predicted[-1]
 
     monkeypatch.setattr(trainer.ppo, "update", spy_on_update)
     monkeypatch.setattr(trainer.reward_model, "relabel", spy_on_relabel)
-    trainer.iterate()
-    trainer.iterate()
+    for _ in range(iterations):
+        trainer.iterate()
+    return list(zip(paid, predicted, strict=True))
+
+
+def test_shaping_enters_what_the_policy_is_paid_and_fades(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, reward_model=replace(CONFIG.reward_model, shaping=1.0, shaping_steps=3 * 128))
+    trainer = start(started, tmp_path / "run", config)
+    (first, of_first), (second, of_second) = paid_and_predicted(trainer, monkeypatch, 2)
+    assert trainer.step == 4 * 128
     kappa = (1.0 / 3.0) / (1.0 - config.ppo.gamma)  # a third of the shaping is left
-    change = kappa * (config.ppo.gamma * predicted[0][1:] - predicted[0][:-1])
-    np.testing.assert_allclose(paid[0][1:], predicted[0][1:] + change, rtol=1e-4, atol=1e-4)
+    change = kappa * (config.ppo.gamma * of_first.mean[1:] - of_first.mean[:-1])
+    np.testing.assert_allclose(first[1:], of_first.mean[1:] + change, rtol=1e-4, atol=1e-4)
     # Once it has gone, only the last potential is still taken away, as it was given.
-    np.testing.assert_array_equal(paid[1][1:], predicted[1][1:])
-    assert not np.allclose(paid[1][0], predicted[1][0])
+    np.testing.assert_array_equal(second[1:], of_second.mean[1:])
+    assert not np.allclose(second[0], of_second.mean[0])
+
+
+def test_disagreement_is_paid_for_until_half_of_the_run(
+    tmp_path: Path, started: list[Trainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, total_timesteps=8 * 128, reward_model=replace(CONFIG.reward_model, uncertainty_bonus=2.0))
+    trainer = start(started, tmp_path / "run", config)
+    found = paid_and_predicted(trainer, monkeypatch, 3)
+    assert trainer.step == 5 * 128
+    assert all(estimate.std.min() > 0 for _, estimate in found)
+    for (paid, estimate), deviations in zip(found, (1.0, 0.5, 0.0), strict=True):
+        np.testing.assert_allclose(paid, estimate.mean + deviations * estimate.std, rtol=1e-5, atol=1e-6)
 
 
 def test_a_slow_teacher_answers_late_and_an_absent_one_not_at_all(tmp_path: Path, started: list[Trainer]) -> None:

@@ -141,6 +141,9 @@ class RewardModelConfig:
     """Potential-based shaping of the predicted reward: 0 none; at 1 an action is paid for the change it makes."""
     shaping_steps: int = 0
     """Let shaping fall linearly to none in so many agent steps; 0 keeps it."""
+    uncertainty_bonus: float = 0.0
+    """Pay so many of the members' standard deviations besides, fading to none by half of the run: the agent tries what
+    they disagree about (Liang et al. 2022)."""
     buffer: int = 3000
     """Only so many of the latest answers are trained on."""
 

@@ -27,8 +27,9 @@ from pairplay.policy.return_scale import ReturnScale
 from pairplay.policy.rollout import CPU, Actor, Explorer, PolicyActor, begin, collect
 from pairplay.policy.shaping import Shaping
 from pairplay.queries.pace import Verdict, hold
+from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.fit import splitter_of
-from pairplay.reward.model import RewardEstimate, RewardModel
+from pairplay.reward.model import RewardModel
 from pairplay.reward.refit import Refit
 from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
 from pairplay.run.layout import RunDir
@@ -238,7 +239,9 @@ class Trainer:
             return np.zeros_like(rollout.env_reward), None
         estimate = self.reward_model.relabel(rollout)
         self.predicted_return.add(estimate.mean, ended)
-        shaped = self.shaping(estimate.mean, rollout.terminated, rollout.truncated, step=self.step)
+        fading = max(0.0, 1.0 - 2.0 * self.step / self.config.total_timesteps)
+        paid = estimate.optimistic(self.config.reward_model.uncertainty_bonus * fading)
+        shaped = self.shaping(paid, rollout.terminated, rollout.truncated, step=self.step)
         return shaped, estimate
 
     def _baseline_reward(self, env_reward: FloatArray, ended: BoolArray) -> FloatArray:

@@ -15,8 +15,8 @@ from pairplay.health.agreement import wilson
 from pairplay.health.alarms import PATIENCE
 from pairplay.health.watch import MEASURE_EVERY, Watch, evenly, no_metrics, pieces
 from pairplay.labels.records import AnswerRow
+from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.film import unique
-from pairplay.reward.model import RewardEstimate
 from pairplay.run.predictions import PredictionLog, read_predictions
 from pairplay.types import Answer, BoolArray, Comparison, FloatArray, Rollout, Segment
 

@@ -25,8 +25,9 @@ from pairplay.report.inspect_charts import accuracy_over_answers, claimed_and_ob
 from pairplay.report.inspect_clips import FILM_BYTES, WIDTH, film, reward_line, strip
 from pairplay.report.inspect_findings import group_answers, judge_answers
 from pairplay.report.inspect_model import Judge, load_judge
+from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.fit import split_of
-from pairplay.reward.model import RewardEstimate, RewardModel
+from pairplay.reward.model import RewardModel
 from pairplay.run.checkpoint import load_newest, save
 from pairplay.run.clips import encode, save_clip
 from pairplay.run.config_file import write_config

@@ -12,8 +12,9 @@ from rich.progress import track
 
 from pairplay.config import TrainConfig
 from pairplay.envs.make import make_envs
+from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.fit import split_of, splitter_of
-from pairplay.reward.model import RewardEstimate, RewardModel
+from pairplay.reward.model import RewardModel
 from pairplay.run.checkpoint import Checkpoint
 from pairplay.types import BoolArray, Comparison, FloatArray, Pair, Segment
 

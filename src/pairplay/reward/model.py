@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812
 from pairplay.config import RewardModelConfig
 from pairplay.hardware import Precision
 from pairplay.observations import stack_frames
+from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.film import Film, Inputs, Shelf, as_tensor, thinned, unique
 from pairplay.reward.losses import preference_log_prob
 from pairplay.reward.networks import Convolutions, make_network
@@ -30,16 +30,6 @@ CHUNK = {"cpu": 256, "cuda": 4096}
 """States in one pass: a larger first layer falls out of the CPU's caches, a smaller one leaves a GPU idle."""
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps of each parameter."""
-
-
-@dataclass(frozen=True)
-class RewardEstimate:
-    """The reward that the policy learns from, and how far the members disagree about it."""
-
-    mean: FloatArray
-    """`[T, N]` of a rollout or `[L]` of a segment: normalised predictions averaged over the members."""
-    std: FloatArray
-    """Their standard deviation over the members, in the same unit."""
 
 
 class RewardModel:
