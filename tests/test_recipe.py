@@ -127,9 +127,9 @@ def test_a_refit_carries_the_value_function_along(
     for carry in (True, False):
         config = replace(CONFIG, reward_model=replace(CONFIG.reward_model, carry_value=carry))
         trainer = start(started, tmp_path / str(carry), config)
+        monkeypatch.setattr(trainer.reward_model, "renormalise", lambda: moved)
         while not trainer.learning:
             trainer.iterate()
-        monkeypatch.setattr(trainer.reward_model, "renormalise", lambda: moved)
         _, before = trainer.ppo.policy(obs)
         rollout = trainer._collect()
         said = rollout.value.copy()

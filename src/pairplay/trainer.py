@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 
 import numpy as np
 import torch
@@ -169,7 +170,7 @@ class Trainer:
                     counts=self.store.counts(),
                 )
             with in_phase("fit"):
-                self._begin_fit(comparisons, self.inquiry)
+                self._begin_fit(comparisons, self.inquiry, self.oversight)
         self.iteration += 1
         elapsed = time.perf_counter() - began
         self.seconds += elapsed
@@ -277,22 +278,22 @@ class Trainer:
         self.splitter.add(inquiry.pairs)
         return comparisons
 
-    def _begin_fit(self, comparisons: list[Comparison], inquiry: Inquiry) -> None:
-        """Train the reward model on all answers so far, for a bounded number of comparison visits."""
+    def _begin_fit(self, comparisons: list[Comparison], inquiry: Inquiry, oversight: Oversight) -> None:
+        """Train the reward model on all answers so far, for a bounded number of comparison visits, and measure it."""
         config = self.config.reward_model
         if not (self.learning or (inquiry.enough_to_begin and self.step >= self.config.queries.explore_steps)):
             return
         pairs, self.learning = config.fit_pairs if self.learning else config.pretrain_pairs, True
         pairs = min(pairs, config.max_visits * inquiry.trainable - self.fitted_pairs)
-        if pairs > 0:
-            self.refit.begin(comparisons, pairs=pairs, rng=rng(self.config.seed, "fit", self.iteration))
+        random = rng(self.config.seed, "fit", self.iteration)
+        self.refit.begin(comparisons, pairs=pairs, rng=random, then=partial(oversight.measure, comparisons))
 
     def _finish_fit(self, rollout: Rollout | None = None) -> None:
-        """Let the reward's scale follow its parameters, and values its scale, those of `rollout` too."""
-        fitted = self.refit.finish()
-        if fitted is None:
+        """Let values follow the scale of a reward that was fitted, those of `rollout` too."""
+        refitted = self.refit.finish()
+        if refitted is None:
             return
-        moved = self.reward_model.renormalise()
+        fitted, moved = refitted
         if self.config.reward_model.carry_value:
             shift = self.shaping.shift_of_value(moved.shift)
             self.ppo.policy.move_value(moved.scale, shift)

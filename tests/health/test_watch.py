@@ -95,7 +95,8 @@ def rollout(env_reward: FloatArray) -> Rollout:
 
 def look(watch: Watch, model: Fixed, comparisons: Sequence[Comparison], reward: FloatArray) -> dict[str, float | None]:
     estimate = RewardEstimate(reward, np.full(reward.shape, 0.3, np.float32))
-    return watch.look(model, comparisons, estimate, rollout(2 * reward), step=7)
+    watch.measure(model, comparisons)
+    return watch.look(model, estimate, rollout(2 * reward), step=7)
 
 
 def codes(watch: Watch) -> list[str]:
@@ -216,7 +217,7 @@ def test_a_constant_reward_and_a_collapsed_ensemble(watch: Watch) -> None:
     assert alarms == {f"alarm/{code}": float(code == "constant_reward") for code in PATIENCE}, "metrics say the same"
     for _ in range(10):
         same = RewardEstimate(REWARD, np.zeros_like(REWARD))
-        watch.look(Fixed(), [comparison(1)], same, rollout(REWARD), step=8)
+        watch.look(Fixed(), same, rollout(REWARD), step=8)
     assert codes(watch) == ["collapsed_ensemble"]
 
 
@@ -236,7 +237,7 @@ def test_a_single_member_has_no_spread_to_lose(watch: Watch) -> None:
     watch.predict(Fixed(0.9), [comparison(1)], lambda: [answer(1)], step=0, trained=True)
     for _ in range(10):
         same = RewardEstimate(REWARD, np.zeros_like(REWARD))
-        watch.look(Fixed(0.9, 0.9), [comparison(1)], same, rollout(REWARD), step=8)
+        watch.look(Fixed(0.9, 0.9), same, rollout(REWARD), step=8)
     assert watch.alarms.in_force == ()
 
 

@@ -16,7 +16,7 @@ from pairplay.trainer import Snapshot, Trainer
 CONFIG = TrainConfig(
     env_id="Pendulum-v1",
     total_timesteps=24 * 256,
-    labels=160,
+    labels=240,
     num_envs=4,
     checkpoint_every=10**9,
     ppo=PPOConfig(num_steps=64, minibatch_size=128, hidden=16, update_epochs=2),

@@ -14,7 +14,7 @@ from pairplay.reward.model import RewardModel
 from pairplay.reward.refit import Refit
 from pairplay.types import Comparison
 
-from .examples import VECTOR, compare, make_model, make_segment
+from .examples import VECTOR, compare, make_model, make_rollout, make_segment
 
 
 def make_refit(model: RewardModel, threads: int = 1) -> Refit:
@@ -34,7 +34,9 @@ def test_it_learns_what_a_fit_learns_in_place(threads: int) -> None:
     found = refit.finish()
     expected = fit(in_place, answers(), pairs=48, rng=np.random.default_rng(7))
     refit.close()
-    assert found == expected
+    assert found is not None
+    assert found.metrics == expected
+    in_place.renormalise()
     for name, tensor in in_place.state().items():
         torch.testing.assert_close(beside.state()[name], tensor, rtol=1e-5, atol=1e-7, equal_nan=True, msg=name)
 
@@ -52,7 +54,9 @@ def test_it_goes_on_beside_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert refit.finish() is None
     refit.begin([], pairs=3, rng=np.random.default_rng(0))
     played.set()
-    assert refit.finish() == metrics
+    found = refit.finish()
+    assert found is not None
+    assert found.metrics == metrics
     assert refit.finish() is None, "each fit is finished once"
     refit.close()
 
@@ -69,8 +73,31 @@ def test_without_threads_it_is_done_when_it_has_begun(monkeypatch: pytest.Monkey
     refit = make_refit(make_model(VECTOR), threads=0)
     refit.begin([], pairs=3, rng=np.random.default_rng(0))
     assert here == [True]
-    assert refit.finish() == metrics
+    found = refit.finish()
+    assert found is not None
+    assert found.metrics == metrics
     refit.close()
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_what_is_to_follow_finds_the_model_fitted_and_its_scale_taken(threads: int) -> None:
+    model = make_model(VECTOR)
+    model.remember(make_rollout(VECTOR))
+    before, steps = model.state(), list[float]()
+
+    def follows() -> None:
+        steps.append(float(model.optimizer.state[next(iter(model.network.parameters()))]["step"]))
+        assert bool(model.scale.known)
+
+    refit = make_refit(model, threads)
+    refit.begin(answers(), pairs=0, rng=np.random.default_rng(7), then=lambda: steps.append(0.0))
+    assert refit.finish() is None, "nothing was fitted"
+    for name, tensor in before.items():
+        torch.testing.assert_close(model.state()[name], tensor, rtol=0, atol=0, equal_nan=True, msg=name)
+    refit.begin(answers(), pairs=48, rng=np.random.default_rng(7), then=follows)
+    assert refit.finish() is not None
+    refit.close()
+    assert steps == [0.0, 4.0], "two passes over two mini-batches"
 
 
 def test_what_it_raises_is_raised_by_finish(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,14 @@ class Oversight:
         self.watch.predict(self.model, comparisons, answers, step=step, trained=estimate is not None)
         if estimate is None:
             return no_metrics()
-        return self.watch.look(self.model, comparisons, estimate, rollout, step=step)
+        return self.watch.look(self.model, estimate, rollout, step=step)
+
+    def measure(self, comparisons: Sequence[Comparison]) -> None:
+        """Measure the model on labelled clips if it is time; to be called once it has been fitted.
+
+        In whichever thread has the model: what it finds is read by the next `before_fit`.
+        """
+        self.watch.measure(self.model, comparisons)
 
     def after_fit(self, answers: int, recent: Sequence[Segment]) -> None:
         """See whether the answers since the last look have changed how the model ranks behaviour."""

@@ -70,7 +70,7 @@ class _Labelled:
 
 
 class Watch:
-    """Called once an iteration, after the rollout was relabelled and before the model is fitted."""
+    """Called once an iteration: after the rollout was relabelled, and after the model was fitted."""
 
     def __init__(
         self,
@@ -90,6 +90,7 @@ class Watch:
         self._piece = piece
         self._looks = 0
         self._measured: deque[_Labelled] = deque(maxlen=REMEMBERED)
+        self._news = False  # whether the last of these is still to be told
 
     def predict(
         self,
@@ -127,22 +128,25 @@ class Watch:
             if (row := rows.get(comparison.key)) is not None and row.mu == comparison.mu
         )
 
+    def measure(self, model: Model, comparisons: Sequence[Comparison]) -> None:
+        """Measure the model on labelled clips, before every fourth look; once it has been fitted."""
+        if comparisons and (not self._measured or self._looks % MEASURE_EVERY == 0):
+            self._measured.append(self._measure(model, comparisons))
+            self._news = True
+
     def look(
         self,
         model: Model,
-        comparisons: Sequence[Comparison],
         estimate: Estimate,
         rollout: Rollout,
         *,
         step: int,
     ) -> Metrics:
-        """Measure, decide on alarms, and give the figures of this iteration. `estimate` is the relabelled rollout.
+        """Decide on alarms, and give the figures of this iteration. `estimate` is the relabelled rollout.
 
         Reads `rollout.env_reward` for `watch/return_correlation`, and tells nobody who learns.
         """
-        measured = bool(comparisons) and (not self._measured or self._looks % MEASURE_EVERY == 0)
-        if measured:
-            self._measured.append(self._measure(model, comparisons))
+        news, self._news = self._news, False
         self._looks += 1
         labelled, reward = self._labelled, estimate.mean
         outside = None if labelled is None else float(((reward < labelled.low) | (reward > labelled.high)).mean())
@@ -174,7 +178,7 @@ class Watch:
         return (
             no_metrics()
             | _named("prequential", recent)
-            | (_named("held_out", labelled.held_out) if labelled and measured else {})
+            | (_named("held_out", labelled.held_out) if labelled and news else {})
             | {
                 "watch/calibration_error": calibration(p, mu).error,
                 "watch/return_correlation": correlation(predicted, true).spearman,
@@ -196,7 +200,7 @@ class Watch:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON. The predictions have a file of their own."""
         measured = [asdict(labelled) for labelled in self._measured]
-        return {"alarms": self.alarms.state(), "looks": self._looks, "measured": measured}
+        return {"alarms": self.alarms.state(), "looks": self._looks, "measured": measured, "news": self._news}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
@@ -206,6 +210,7 @@ class Watch:
         for saved in state.get("measured", ()):  # not in checkpoints of before: then it is measured anew
             of = Agreement(**saved["held_out"] | {"accuracy": Interval(*saved["held_out"]["accuracy"])})
             self._measured.append(_Labelled(**saved | {"held_out": of}))
+        self._news = bool(state.get("news"))
 
     def close(self) -> None:
         self.log.close()

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from pairplay.reward.fit import FitMetrics, fit
 from pairplay.reward.model import RewardModel
+from pairplay.reward.normaliser import Affine
 from pairplay.reward.split import Splitter
 from pairplay.types import Comparison
+
+
+class Refitted(NamedTuple):
+    """What came of a fit."""
+
+    metrics: FitMetrics
+    moved: Affine
+    """How the reward moved with it, on its reference states: `RewardModel.renormalise`."""
 
 
 class Refit:
@@ -34,21 +44,31 @@ class Refit:
             self._worker = ThreadPoolExecutor(
                 1, thread_name_prefix="fitting", initializer=lambda: torch.set_num_threads(threads)
             )
-        self._under_way: Future[FitMetrics] | None = None
+        self._under_way: Future[Refitted | None] | None = None
 
-    def begin(self, comparisons: Sequence[Comparison], *, pairs: int, rng: np.random.Generator) -> None:
-        """Start a `fit`; the one before must have been finished."""
+    def begin(
+        self,
+        comparisons: Sequence[Comparison],
+        *,
+        pairs: int,
+        rng: np.random.Generator,
+        then: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Start a `fit` (none of 0 pairs), let the reward's scale follow its parameters, and call `then`.
+
+        What was begun before must be finished. `then` may ask the model.
+        """
         assert self._under_way is None, "a fit is under way"
-        work = partial(fit, self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter)
+        work = partial(self._work, comparisons, pairs, rng, then)
         if self._worker is not None:
             self._under_way = self._worker.submit(work)
         else:
-            done: Future[FitMetrics] = Future()
+            done: Future[Refitted | None] = Future()
             done.set_result(work())
             self._under_way = done
 
-    def finish(self) -> FitMetrics | None:
-        """Wait for the fit that was begun, if there is one; raises what it raised."""
+    def finish(self) -> Refitted | None:
+        """Wait for what was begun; raises what it raised. None if nothing was fitted."""
         under_way, self._under_way = self._under_way, None
         return under_way.result() if under_way else None
 
@@ -56,3 +76,13 @@ class Refit:
         """Wait for the fit, whatever comes of it."""
         if self._worker is not None:
             self._worker.shutdown(wait=True)
+
+    def _work(
+        self, comparisons: Sequence[Comparison], pairs: int, rng: np.random.Generator, then: Callable[[], None]
+    ) -> Refitted | None:
+        refitted = None
+        if pairs > 0:
+            metrics = fit(self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter)
+            refitted = Refitted(metrics, self._model.renormalise())
+        then()
+        return refitted
