@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -62,6 +63,15 @@ def half_the_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def pair_of_threads() -> ThreadPoolExecutor | None:
+    """Two threads that share those of torch, for work that can be cut in pieces; None if torch has only one.
+
+    All of torch's threads on one layer wait for one another at its end, layer after layer; these wait once.
+    """
+    half = torch.get_num_threads() // 2
+    return ThreadPoolExecutor(2, "sharing", lambda: torch.set_num_threads(half)) if half else None
 
 
 def _most_threads() -> int:

@@ -1,5 +1,6 @@
 """Scoring in bulk is scoring one by one; relabelling normalises once; a saved model is the same model."""
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -365,3 +366,31 @@ def test_segments_kept_small_are_judged_alike() -> None:
     model, segments = make_model(IMAGE), [make_segment(IMAGE, f"s{seed}", seed=seed) for seed in range(3)]
     small = [segment.small() for segment in segments]
     np.testing.assert_array_equal(model.segment_returns(segments), model.segment_returns(small))
+
+
+def test_pictures_are_relabelled_by_two_threads_that_share_those_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        alone, shared, vectors = make_model(IMAGE), make_model(IMAGE), make_model(VECTOR)
+        assert vectors.sharing is None
+        assert shared.sharing is not None
+        alone.sharing = None
+        monkeypatch.setitem(model_module.CHUNK, "cpu", 4)
+        found: list[tuple[str, int, bool]] = []
+        forward = shared.network.forward
+
+        def noting(obs: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+            found.append((threading.current_thread().name, torch.get_num_threads(), torch.is_grad_enabled()))
+            return forward(obs, action)
+
+        monkeypatch.setattr(shared.network, "forward", noting)
+        rollout = make_rollout(IMAGE)
+        assert shared.relabel(rollout).mean.shape == rollout.shape
+        np.testing.assert_allclose(shared.score(rollout), alone.score(rollout), rtol=1e-4, atol=1e-6)
+        in_pieces = [(threads, grad) for name, threads, grad in found if name.startswith("sharing")]
+        assert in_pieces == [(2, False)] * 8, "14 states, 4 at a time, twice"
+        torch.set_num_threads(1)
+        assert make_model(IMAGE).sharing is None
+    finally:
+        torch.set_num_threads(before)

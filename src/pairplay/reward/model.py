@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import RewardModelConfig
-from pairplay.hardware import Precision
+from pairplay.hardware import Precision, pair_of_threads
 from pairplay.observations import stack_frames
 from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.film import Film, Inputs, Shelf, as_tensor, thinned, unique
@@ -61,6 +62,8 @@ class RewardModel:
         self.low = torch.tensor(spec.action_low, device=device)
         self.high = torch.tensor(spec.action_high, device=device)
         self.shelf = Shelf(device)
+        # Short vectors are done before two threads have agreed on them.
+        self.sharing = pair_of_threads() if spec.is_image and device.type == "cpu" else None
         self.sound: set[str] = set()
         """Segments whose observations were found to be numbers."""
 
@@ -317,7 +320,12 @@ class RewardModel:
         env_B = torch.arange(N, device=self.device).repeat(T)
         action_B = self._tensor(rollout.action).flatten(0, 1)
         film = Film(self._tensor(rollout.frames), self._tensor(rollout.age), step_B, env_B, action_B)
-        return self._predict(film).reshape(-1, T, N)
+        chunks = self._chunks(film)
+        if self.sharing is None:
+            parts = [self._forward(chunk, self.network) for chunk in chunks]
+        else:
+            parts = list(self.sharing.map(torch.no_grad()(partial(self._forward, network=self.network)), chunks))
+        return torch.cat(parts, dim=1).reshape(-1, T, N)
 
     def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
         """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
@@ -349,12 +357,15 @@ class RewardModel:
 
     def _predict(self, film: Film, network: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
         """What `network` (by default the rewards) says of the film's states: `[E, B]` float32, chunk by chunk."""
+        parts = [self._forward(chunk, network or self.network) for chunk in self._chunks(film)]
+        return torch.cat(parts, dim=1)
+
+    def _chunks(self, film: Film) -> list[Film]:
         # In training the statistics of a mini-batch must be those of all of it.
         whole = self.network.training and self.config.batch_norm
         size = len(film.step) if whole else CHUNK[self.device.type]
         chunks = zip(*(torch.split(index, size) for index in film[2:]), strict=True)
-        parts = [self._forward(film._replace(step=s, env=e, action=a), network or self.network) for s, e, a in chunks]
-        return torch.cat(parts, dim=1)
+        return [film._replace(step=step, env=env, action=action) for step, env, action in chunks]
 
     def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._run(network, *self._read(film))
