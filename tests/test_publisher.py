@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from threading import Lock
@@ -74,6 +75,24 @@ def test_a_segment_is_drawn_once(tmp_path: Path) -> None:
         publisher.close()
         assert painter.drawn == 4
         assert publisher.waiting == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone knows a priority of threads")
+def test_whoever_plays_comes_before_whoever_draws(tmp_path: Path) -> None:
+    priorities = []
+
+    class Noting(PicturePainter):
+        def draw(self, captures: Array) -> Picture:
+            priorities.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+            return captures
+
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, Noting(), clip_fps=15.0)
+        publisher.publish(query(0, 1), step=0)
+        publisher.close()
+    assert len(priorities) == 2
+    assert min(priorities) > ours
 
 
 def test_rows_keep_the_order_in_which_they_were_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Semaphore
 from typing import NamedTuple
 
-from pairplay.cores import available_cores
+from pairplay.cores import available_cores, step_back
 from pairplay.envs.base import Painter
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
@@ -52,7 +52,7 @@ class Publisher:
         self._still = still
         encoders = max(1, available_cores() // CORES_AN_ENCODER)
         self._drawer, self._encoders, self._clerk = (
-            ThreadPoolExecutor(threads, thread_name_prefix=name)
+            ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=step_back)
             for threads, name in ((1, "drawing"), (encoders, "encoding"), (1, "filing"))
         )
         # Pictures that are drawn and not encoded yet fill memory: the drawer waits.

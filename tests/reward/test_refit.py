@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from typing import Any
 
@@ -19,6 +21,10 @@ from .examples import VECTOR, compare, make_model, make_rollout, make_segment
 
 def make_refit(model: RewardModel, threads: int = 1) -> Refit:
     return Refit(model, splitter_of(model.config, model.seed), threads=threads)
+
+
+def _nice() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
 def answers() -> list[Comparison]:
@@ -47,8 +53,11 @@ def test_it_goes_on_beside_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> 
     def waiting(*args: Any, **options: Any) -> FitMetrics:
         assert played.wait(timeout=10), "whoever began the fit waits for it"
         assert torch.get_num_threads() == 1
+        if sys.platform == "linux":
+            assert _nice() > ours, "whoever plays comes first"
         return metrics
 
+    ours = _nice()
     monkeypatch.setattr("pairplay.reward.refit.fit", waiting)
     refit = make_refit(make_model(VECTOR))
     assert refit.finish() is None

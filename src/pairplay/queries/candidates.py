@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import blake2b
 
 import numpy as np
 
@@ -11,9 +10,6 @@ from pairplay.queries.asked import Asked
 from pairplay.types import IntArray, Segment
 
 # S segments, P candidate pairs
-
-LOOKS = 5
-"""Moments at which two clips are compared; what differs at none of them differs too little to be asked about."""
 
 
 class Candidates:
@@ -78,17 +74,6 @@ class Candidates:
 
 
 def looks(segments: Sequence[Segment]) -> IntArray:
-    """`[S]` numbers, equal for segments that a person could not tell apart: same length, same frames (numbers to three
-    decimals) at a few moments. What the actions were does not show."""
+    """`[S]` numbers, equal for segments that look the same."""
     seen: dict[bytes, int] = {}
-    return np.array([seen.setdefault(_look(segment), len(seen)) for segment in segments], np.int64)
-
-
-def _look(segment: Segment) -> bytes:
-    length = len(segment)
-    film = segment.frames
-    moments = len(film) - length + np.linspace(0, length - 1, LOOKS).round().astype(np.int64)
-    frames = film[moments]
-    if frames.dtype.kind == "f":
-        frames = frames.round(3) + 0.0  # -0.0 looks like 0.0
-    return blake2b(f"{length}".encode() + np.ascontiguousarray(frames).tobytes(), digest_size=16).digest()
+    return np.array([seen.setdefault(segment.look, len(seen)) for segment in segments], np.int64)

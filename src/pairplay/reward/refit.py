@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from pairplay.cores import step_back
 from pairplay.reward.fit import FitMetrics, fit
 from pairplay.reward.model import RewardModel
 from pairplay.reward.normaliser import Affine
@@ -41,9 +42,7 @@ class Refit:
         self._splitter = splitter
         self._worker = None
         if threads:
-            self._worker = ThreadPoolExecutor(
-                1, thread_name_prefix="fitting", initializer=lambda: torch.set_num_threads(threads)
-            )
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="fitting", initializer=partial(_settle, threads))
         self._under_way: Future[Refitted | None] | None = None
 
     def begin(
@@ -86,3 +85,8 @@ class Refit:
             refitted = Refitted(metrics, self._model.renormalise())
         then()
         return refitted
+
+
+def _settle(threads: int) -> None:
+    torch.set_num_threads(threads)
+    step_back()
