@@ -17,7 +17,7 @@ def nice() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone knows a priority of threads")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere os.setpriority knows processes, not threads")
 def test_a_thread_that_steps_back_takes_along_what_it_starts_and_nobody_else() -> None:
     before = nice()
     with ThreadPoolExecutor(1, initializer=step_back) as behind, ThreadPoolExecutor(1) as beside:

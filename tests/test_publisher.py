@@ -77,7 +77,7 @@ def test_a_segment_is_drawn_once(tmp_path: Path) -> None:
         assert publisher.waiting == 0
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone knows a priority of threads")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere os.setpriority knows processes, not threads")
 def test_whoever_plays_comes_before_whoever_draws(tmp_path: Path) -> None:
     priorities = []
 

@@ -19,9 +19,9 @@ def available_cores() -> int:
 
 
 def step_back() -> None:
-    """From now on the calling thread takes what others leave of the cores, and so do threads that it starts.
+    """From now on the calling thread gives way to others that want its core, and so do threads that it starts.
 
-    For work that somebody else need not wait for. Linux alone knows a priority of threads; elsewhere nothing changes.
+    For work that nobody waits for. Only on Linux does `os.setpriority` know threads; elsewhere nothing changes.
     """
     if sys.platform == "linux":
         thread = threading.get_native_id()
