@@ -88,7 +88,7 @@ def make_ppo(device: torch.device) -> PPO:
 def play(policy: Policy, device: torch.device, seed: int = 0) -> Rollout:
     envs = Noise()
     actor = PolicyActor(policy, torch.Generator(device).manual_seed(seed))
-    return collect(actor, envs, begin(envs), num_steps=16, film={}, value_of=policy, device=device)[0]  # type: ignore[arg-type]
+    return collect(actor, envs, begin(envs), num_steps=16, value_of=policy, device=device)[0]  # type: ignore[arg-type]
 
 
 def test_a_recording_computes_what_was_recorded_for_every_input() -> None:

@@ -44,7 +44,7 @@ def random_returns(episodes: int) -> list[float]:
     """Whole-episode returns of an agent that acts at random, one action a step."""
     envs = make_envs("Pendulum-v1", episodes, CONFIG.env, seed=123)
     explorer = Explorer(envs.spec, rng(0, "random agent"), persistence=0.0)
-    rollout, _, _ = collect(explorer, envs, begin(envs), num_steps=200, film={})
+    rollout, _, _ = collect(explorer, envs, begin(envs), num_steps=200)
     envs.close()
     return [float(total) for total in rollout.env_reward.sum(0)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,13 +16,13 @@ from pairplay.publisher import Publisher
 from pairplay.queries.asked import Asked
 from pairplay.queries.pace import Pace, Verdict
 from pairplay.queries.schedule import LabelSchedule
-from pairplay.queries.segments import SegmentPool, Window, cut, draw_windows
+from pairplay.queries.segments import SegmentPool, cut, draw_windows
 from pairplay.queries.selection import Ensemble, select
 from pairplay.run.layout import RunDir
 from pairplay.seeding import rng
 from pairplay.teachers.context import TeacherContext
 from pairplay.teachers.panel import Panel
-from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, UserError
+from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, UserError, Window
 
 # T steps, N environments, L segment length
 
@@ -35,9 +35,6 @@ MOMENTS = {"InvertedPendulum-v5": 10}
 LEAST_PART = {True: 2, False: 8}
 """An episode's end may cut a segment to one part in so many, but no shorter, by whether it is of pictures: what they
 show takes a moment to be seen."""
-
-Film = dict[int, list[int]]
-"""Which environments to capture just before each step of a rollout."""
 
 
 class Inquiry:
@@ -94,43 +91,36 @@ class Inquiry:
             count=self.config.queries.windows,
         )
 
-    def film(self, windows: list[Window]) -> Film:
-        """The captures that `windows` need, by step."""
-        wanted: Film = {}
-        for window in windows if self.filmed else ():
-            for t in range(window.start, window.start + window.length):
-                wanted.setdefault(t, []).append(window.env)
-        return wanted
+    def film(self, windows: Sequence[Window]) -> Sequence[Window]:
+        """Those of them that a camera must see: none where no clip is drawn."""
+        return windows if self.filmed else ()
 
     def keep(
         self,
         rollout: Rollout,
-        windows: list[Window],
-        captures: Mapping[tuple[int, int], Array],
+        windows: Sequence[Window],
+        captures: Sequence[Array],
         *,
         step: int,
         iteration: int,
     ) -> None:
         """Cut what was filmed into segments: candidates for the next queries."""
+        if not self.filmed:
+            captures = [np.empty((window.length, 0), np.uint8) for window in windows]
         cuts = (
             cut(
                 rollout,
                 window,
-                self._captures(window, captures),
+                seen,
                 stack=self.spec.stack,
                 step=step,
                 iteration=iteration,
                 min_length=max(1, self.segment_length // LEAST_PART[self.spec.is_image]),
                 end_penalty=self.config.env.end_penalty,
             )
-            for window in windows
+            for window, seen in zip(windows, captures, strict=True)
         )
         self.pool.add(footage for footage in cuts if footage is not None)
-
-    def _captures(self, window: Window, captures: Mapping[tuple[int, int], Array]) -> Array:
-        if not self.filmed:
-            return np.empty((window.length, 0), np.uint8)
-        return np.stack([captures[t, window.env] for t in range(window.start, window.start + window.length)])
 
     # -- what is asked -------------------------------------------------------------------------------------------
 

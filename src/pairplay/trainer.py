@@ -219,7 +219,7 @@ class Trainer:
             self.envs,
             self.standing,
             num_steps=config.ppo.num_steps,
-            film=self.inquiry.film(windows) if self.inquiry is not None else {},
+            film=self.inquiry.film(windows) if self.inquiry is not None else (),
             value_of=self.ppo.policy if self.learning else None,
             device=self.ppo.device if self.learning else CPU,
             stopwatch=self.stopwatch,

@@ -119,6 +119,15 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Window:
+    """Steps `start … start + length - 1` of one environment's part of a rollout, to be filmed."""
+
+    env: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True)
 class Segment:
     """L consecutive steps inside one episode: what one clip shows."""
 

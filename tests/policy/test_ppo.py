@@ -38,7 +38,7 @@ def make_ppo(config: PPOConfig = CONFIG, seed: int = 0) -> PPO:
 def play(ppo: PPO, seed: int = 0) -> Rollout:
     envs = VectorEnvs()
     actor = PolicyActor(ppo.policy, torch.Generator().manual_seed(seed))
-    return collect(actor, envs, begin(envs), num_steps=32, film={}, value_of=ppo.policy)[0]
+    return collect(actor, envs, begin(envs), num_steps=32, value_of=ppo.policy)[0]
 
 
 def test_learns_to_take_the_rewarded_action() -> None:
@@ -104,7 +104,7 @@ def test_a_saved_image_learner_goes_on_as_if_never_stopped() -> None:
         learners.append(PPO(Policy(spec, config), spec, config, num_envs=2, device=CPU))
     first, second = learners
     actor = PolicyActor(first.policy, torch.Generator().manual_seed(0))
-    rollout, _, _ = collect(actor, envs, begin(envs), num_steps=8, film={}, value_of=first.policy)
+    rollout, _, _ = collect(actor, envs, begin(envs), num_steps=8, value_of=first.policy)
     reward = rollout.action.astype(np.float32)
     first.update(rollout, reward, lr_scale=1.0, rng=np.random.default_rng(0))
     second.load({name: tensor.contiguous().clone() for name, tensor in first.state().items()})

@@ -56,7 +56,7 @@ def share_right(precision: Precision, seed: int) -> list[float]:
     standing, curve = begin(envs), []
     for iteration in range(ITERATIONS):
         actor = PolicyActor(ppo.policy, torch.Generator().manual_seed(seed * 1000 + iteration))
-        rollout, standing, _ = collect(actor, envs, standing, num_steps=16, film={}, value_of=ppo.policy)
+        rollout, standing, _ = collect(actor, envs, standing, num_steps=16, value_of=ppo.policy)
         curve.append(float(rollout.env_reward.mean()))
         # Annealed, or now and then a last step forgets: in either format, and not in the same iterations.
         scale = 1.0 - iteration / ITERATIONS

@@ -11,7 +11,7 @@ from pairplay.config import PPOConfig
 from pairplay.observations import stack_frames
 from pairplay.policy.networks import Policy
 from pairplay.policy.rollout import Explorer, PolicyActor, begin, collect
-from pairplay.types import Array, EnvSpec, Rollout, Step
+from pairplay.types import Array, EnvSpec, Rollout, Step, Window
 
 from .counting_envs import CountingEnvs
 
@@ -29,7 +29,7 @@ class Recorder:
 
 def test_stacks_by_hand() -> None:
     envs, actor = CountingEnvs(2, length=3), Recorder()
-    collect(actor, envs, begin(envs), num_steps=5, film={})
+    collect(actor, envs, begin(envs), num_steps=5)
     first_env = [obs[0, :, 0, 0].tolist() for obs in actor.seen]
     # Age 0 repeats the first frame; after three steps the next episode (tens digit 1) begins afresh.
     assert first_env == [[0, 0, 0], [0, 0, 1], [0, 1, 2], [10, 10, 10], [10, 10, 11]]
@@ -41,7 +41,7 @@ def test_indexing_rebuilds_every_observation_across_rollouts() -> None:
     standing = begin(envs)
     for _ in range(4):
         actor.seen.clear()
-        rollout, standing, _ = collect(actor, envs, standing, num_steps=7, film={})
+        rollout, standing, _ = collect(actor, envs, standing, num_steps=7)
         step, env = torch.arange(7).repeat_interleave(3), torch.arange(3).repeat(7)
         rebuilt = stack_frames(torch.from_numpy(rollout.frames), torch.from_numpy(rollout.age), step, env, 3)
         assert torch.equal(rebuilt, torch.cat(actor.seen))
@@ -49,12 +49,13 @@ def test_indexing_rebuilds_every_observation_across_rollouts() -> None:
 
 def test_actions_rewards_and_ends_are_kept() -> None:
     envs, actor = CountingEnvs(2, length=3), Recorder()
-    rollout, _, captures = collect(actor, envs, begin(envs), num_steps=4, film={1: [0], 3: [0, 1]})
+    film = [Window(env=0, start=1, length=3), Window(env=1, start=3, length=1), Window(env=0, start=3, length=1)]
+    rollout, _, captures = collect(actor, envs, begin(envs), num_steps=4, film=film)
     assert rollout.action[:, 0].tolist() == [1, 2, 3, 0]
     assert rollout.env_reward[:, 1].tolist() == [1, 2, 3, 0]
     assert rollout.terminated[:, 0].tolist() == [False, False, True, False]
     assert rollout.age[:, 0].tolist() == [0, 1, 2, 0, 1]
-    assert {key: int(picture[0, 0]) for key, picture in captures.items()} == {(1, 0): 1, (3, 0): 10, (3, 1): 110}
+    assert [reel[:, 0, 0].tolist() for reel in captures] == [[1, 2, 10], [110], [10]]
 
 
 def test_a_truncation_is_valued_at_its_own_last_frames() -> None:
@@ -67,7 +68,7 @@ def test_a_truncation_is_valued_at_its_own_last_frames() -> None:
         return torch.zeros(len(obs), 4), obs[:, :, 0, 0].float() @ torch.tensor([1.0, 10.0, 100.0])
 
     policy.forward = read  # type: ignore[method-assign]
-    rollout, _, _ = collect(Recorder(), envs, begin(envs), num_steps=4, film={}, value_of=policy)
+    rollout, _, _ = collect(Recorder(), envs, begin(envs), num_steps=4, value_of=policy)
     assert rollout.final_value[:, 0].tolist() == [0, 0, 1 + 20 + 300, 0]
     assert rollout.last_value.tolist() == [10 + 100 + 1100]
 
@@ -113,7 +114,7 @@ class Reader(Recorder):
 
 
 def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    film = {0: [0], 3: [1, 2], 5: [0, 2]}
+    film = [Window(env=0, start=0, length=6), Window(env=1, start=3, length=2), Window(env=2, start=1, length=5)]
     policy = Policy(EnvSpec("Counting-v0", (84, 84), 3, 4, (), (), 10.0), PPOConfig())
 
     def read(obs: Tensor) -> tuple[Tensor, Tensor]:
@@ -121,7 +122,7 @@ def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.Monke
 
     policy.forward = read  # type: ignore[method-assign]
 
-    def play(halves: Halves) -> list[tuple[Rollout, dict[tuple[int, int], Array]]]:
+    def play(halves: Halves) -> list[tuple[Rollout, list[Array]]]:
         standing, found = begin(halves), []  # type: ignore[arg-type]
         for _ in range(3):
             rollout, standing, captures = collect(Reader(), halves, standing, num_steps=6, film=film, value_of=policy)  # type: ignore[arg-type]
@@ -139,8 +140,9 @@ def test_parts_give_the_rollout_that_all_give_together(monkeypatch: pytest.Monke
     for (rollout, captures), (other, others) in zip(whole, in_parts, strict=True):
         for field in fields(Rollout):
             np.testing.assert_array_equal(getattr(rollout, field.name), getattr(other, field.name), field.name)
-        assert captures.keys() == others.keys()
-        assert all(np.array_equal(captures[key], others[key]) for key in captures)
+        for window, reel, other_reel in zip(film, captures, others, strict=True):
+            assert len(reel) == window.length
+            np.testing.assert_array_equal(reel, other_reel)
 
 
 def test_the_actor_leaves_half_of_the_threads_to_the_environments() -> None:
@@ -155,7 +157,7 @@ def test_the_actor_leaves_half_of_the_threads_to_the_environments() -> None:
     torch.set_num_threads(4)
     try:
         envs = CountingEnvs(2, length=5)
-        collect(Counting(), envs, begin(envs), num_steps=2, film={})
+        collect(Counting(), envs, begin(envs), num_steps=2)
         assert found == [2, 2]
         assert torch.get_num_threads() == 4
     finally:
@@ -170,7 +172,7 @@ def test_the_same_seed_plays_the_same_rollout() -> None:
         policy = Policy(envs.spec, PPOConfig())
         envs._frames = lambda: np.full((2, 40, 40), 7, np.uint8)  # type: ignore[method-assign]
         actor = PolicyActor(policy, torch.Generator().manual_seed(3))
-        rollout, _, _ = collect(actor, envs, begin(envs), num_steps=16, film={})
+        rollout, _, _ = collect(actor, envs, begin(envs), num_steps=16)
         return [int(a) for a in rollout.action.ravel()]
 
     assert play() == play()

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairplay.packing import segment_id
-from pairplay.queries.segments import SegmentPool, Window, cut, draw_windows
-from pairplay.types import BoolArray, Footage, Rollout
+from pairplay.queries.segments import SegmentPool, cut, draw_windows
+from pairplay.types import BoolArray, Footage, Rollout, Window
 
 from .examples import make_footage, make_rollout
 

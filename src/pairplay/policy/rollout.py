@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -15,7 +15,7 @@ from pairplay.envs.base import Envs, Parted, Together
 from pairplay.hardware import half_the_threads
 from pairplay.policy.networks import Policy
 from pairplay.stopwatch import Stopwatch
-from pairplay.types import Array, EnvSpec, IntArray, Rollout, Step
+from pairplay.types import Array, EnvSpec, IntArray, Rollout, Step, Window
 
 # T steps, N environments, K stacked frames, F the shape of one frame
 
@@ -54,14 +54,14 @@ def collect(
     standing: Standing,
     *,
     num_steps: int,
-    film: Mapping[int, Sequence[int]],
+    film: Sequence[Window] = (),
     value_of: Policy | None = None,
     device: torch.device = CPU,
     stopwatch: Stopwatch | None = None,
-) -> tuple[Rollout, Standing, dict[tuple[int, int], Array]]:
+) -> tuple[Rollout, Standing, list[Array]]:
     """Play `num_steps` steps of every environment.
 
-    `film[t]` names the environments to capture just before step t; the captures come back by `(t, env)`.
+    Each window of `film` comes back as its captures `[L, ...]`, taken just before its steps.
     `value_of` estimates V of observations that no action follows (truncations and the end of the rollout);
     without it they count as 0. The actor gets its observations on `device`. Where environments can be played in parts,
     one of them plays while the actor looks at another. `stopwatch` counts for the phases `film`, `act` and `step`.
@@ -76,7 +76,7 @@ def collect(
     action = np.empty((T, N) if spec.discrete else (T, N, spec.action_dim), np.int64 if spec.discrete else np.float32)
     log_prob, value, env_reward, final_value = (np.zeros((T, N), np.float32) for _ in range(4))
     terminated, truncated, lost = (np.zeros((T, N), np.bool_) for _ in range(3))
-    captures: dict[tuple[int, int], Array] = {}
+    camera = _Camera(envs, film)
 
     def note(t: int, envs_n: slice, step: Step) -> None:
         here = t, envs_n
@@ -97,10 +97,9 @@ def collect(
                 with stopwatch.phase("step"):
                     step = parted.receive(part)
                 note(t - 1, envs_n, step)
-            if t in film:
+            if t in camera.due:
                 with stopwatch.phase("film"):
-                    wanted = [env for env in film[t] if envs_n.start <= env < envs_n.stop]
-                    captures |= {(t, env): envs.capture(env) for env in wanted}
+                    camera.shoot(t, envs_n)
             with stopwatch.phase("act"):
                 obs, ages = frames.stack(t, envs_n, age[here]), torch.from_numpy(age[here])
                 chosen, log_p, v = actor(obs, ages, envs_n)
@@ -129,13 +128,36 @@ def collect(
         env_reward=env_reward,
         lost=lost,
     )
-    return rollout, replace(standing, frames=frames.here[T:].copy(), age=age[T].copy()), captures
+    return rollout, replace(standing, frames=frames.here[T:].copy(), age=age[T].copy()), camera.reels
 
 
 def _parts(envs: Envs, device: torch.device) -> Parted | Together:
     # On a single core the actor would take from the environments what they compute with.
     alone = device.type == "cpu" and available_cores() == 1
     return Together(envs) if alone or not isinstance(envs, Parted) else envs
+
+
+class _Camera:
+    """Films windows of a rollout as it is played, each capture straight to its place."""
+
+    def __init__(self, envs: Envs, windows: Sequence[Window]) -> None:
+        self._envs = envs
+        self.due: dict[int, list[tuple[int, Window]]] = {}
+        """By step: the windows that it is in, and their numbers."""
+        for number, window in enumerate(windows):
+            for t in range(window.start, window.start + window.length):
+                self.due.setdefault(t, []).append((number, window))
+        self.reels: list[Array] = [np.empty((0,), np.uint8)] * len(windows)
+        """`[L, ...]` of each window, as far as it was filmed."""
+
+    def shoot(self, t: int, part: slice) -> None:
+        """Capture what step t is about to change in these environments."""
+        for number, window in self.due[t]:
+            if part.start <= window.env < part.stop:
+                capture = self._envs.capture(window.env)
+                if t == window.start:
+                    self.reels[number] = np.empty((window.length, *capture.shape), capture.dtype)
+                self.reels[number][t - window.start] = capture
 
 
 class _Frames:

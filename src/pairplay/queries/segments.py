@@ -12,21 +12,12 @@ import numpy as np
 from pairplay.cores import available_cores
 from pairplay.deflated import Deflated
 from pairplay.packing import segment_id
-from pairplay.types import Array, FloatArray, Footage, Rollout, Segment
+from pairplay.types import Array, FloatArray, Footage, Rollout, Segment, Window
 
 # T steps, N environments, L segment length, K stacked frames, F the shape of one frame
 
 RAW_BYTES = 384 * 2**20
 """Captures that a pool holds as they are: those of a hundred and fifty Atari clips."""
-
-
-@dataclass(frozen=True)
-class Window:
-    """Steps `start … start + length - 1` of one environment, to be filmed."""
-
-    env: int
-    start: int
-    length: int
 
 
 def draw_windows(rng: np.random.Generator, *, num_steps: int, recordable: int, length: int, count: int) -> list[Window]:

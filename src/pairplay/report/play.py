@@ -23,7 +23,7 @@ from pairplay.run.clips import SMALL_SIDE
 from pairplay.run.config_file import read_config
 from pairplay.run.layout import RunDir
 from pairplay.seeding import int_seed, torch_rng
-from pairplay.types import EnvSpec, Picture, UserError
+from pairplay.types import EnvSpec, Picture, UserError, Window
 
 # T steps, H x W the size of a picture
 
@@ -100,12 +100,12 @@ def _play_episode(actor: PolicyActor, envs: Envs, film: VideoWriter, max_steps: 
         while True:
             steps = min(_CHUNK, max_steps - length)
             rollout, standing, captures = collect(
-                actor, envs, standing, num_steps=steps, film=dict.fromkeys(range(steps), (0,))
+                actor, envs, standing, num_steps=steps, film=[Window(env=0, start=0, length=steps)]
             )
             ended = np.flatnonzero((rollout.terminated | rollout.truncated)[:, 0])
             if len(ended):
                 steps = int(ended[0]) + 1
-            pictures = painter.draw(np.stack([captures[t, 0] for t in range(steps)]))
+            pictures = painter.draw(captures[0][:steps])
             film.add(pictures, envs.spec.clip_fps)
             total += float(rollout.env_reward[:steps, 0].sum())
             length += steps
