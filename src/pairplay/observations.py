@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
 import torch
 from torch import Tensor
 
-# T steps, N environments, K stacked frames, B batch, F the shape of one frame
+from pairplay.types import Array
+
+# T steps, N environments, K stacked frames, B batch, F the shape of one frame, H x W a picture
 
 
 def stack_frames(frames: Tensor, age: Tensor, step: Tensor, env: Tensor, stack: int) -> Tensor:
     """The observations `(step[b], env[b])`, oldest frame first: `[B, K, *F]`, of the dtype of `frames`.
 
     `frames` is `[K-1 + T, N, *F]` with the newest frame of step t in row `K-1+t`; `age` is `[T, N]`.
-    A stack never reaches across a reset: younger than K steps, it repeats the episode's first frame.
+    A stack never reaches across a reset: younger than K steps, it repeats the episode's first frame. On a CPU stacks of
+    pictures are `interleaved`.
     """
     back_BK = torch.arange(stack - 1, -1, -1, device=step.device).expand(len(step), stack)
     back_BK = torch.minimum(back_BK, age[step, env][:, None])
     row_BK = (step[:, None] + (stack - 1) - back_BK) * frames.shape[1] + env[:, None]
+    pictures = frames.dtype == torch.uint8 and frames.dim() == 4 and frames.device.type == "cpu"
+    row = row_BK.T if pictures else row_BK
     # Whole rows by one index: a twentieth of the time of an index for each axis.
-    chosen = frames.flatten(0, 1).index_select(0, row_BK.flatten())
-    return chosen.view(*row_BK.shape, *frames.shape[2:])
+    chosen = frames.flatten(0, 1).index_select(0, row.flatten()).view(*row.shape, *frames.shape[2:])
+    return interleaved(list(chosen.numpy())) if pictures else chosen
+
+
+def interleaved(planes: Sequence[Array]) -> Tensor:
+    """`[B, K, H, W]` from K planes `[B, H, W]` of uint8, a pixel's K values side by side in memory (channels last).
+
+    So convolutions on a CPU read them. While they are bytes this takes a fraction of what it takes afterwards.
+    """
+    K, (B, H, W) = len(planes), planes[0].shape
+    if K == 1 or B == 0:
+        return torch.from_numpy(np.stack(planes, axis=1))
+    # As K tall pictures, the channels of one.
+    pixels = np.empty((B * H, W, K), np.uint8)
+    cv2.merge([plane.reshape(B * H, W) for plane in planes], pixels)
+    return torch.from_numpy(pixels).view(B, H, W, K).permute(0, 3, 1, 2)

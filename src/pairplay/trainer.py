@@ -286,7 +286,9 @@ class Trainer:
         pairs, self.learning = config.fit_pairs if self.learning else config.pretrain_pairs, True
         pairs = min(pairs, config.max_visits * inquiry.trainable - self.fitted_pairs)
         random = rng(self.config.seed, "fit", self.iteration)
-        self.refit.begin(comparisons, pairs=pairs, rng=random, then=partial(oversight.measure, comparisons))
+        answers, recent = inquiry.trainable, inquiry.pool.segments()
+        then = partial(oversight.measure, comparisons, answers, recent, fitted=pairs > 0)
+        self.refit.begin(comparisons, pairs=pairs, rng=random, then=then)
 
     def _finish_fit(self, rollout: Rollout | None = None) -> None:
         """Let values follow the scale of a reward that was fitted, those of `rollout` too."""
@@ -302,8 +304,8 @@ class Trainer:
             age = self.standing.age if rollout is None else rollout.age[0]
             self.shaping.follow(moved.scale, moved.shift, age > 0)
         self.fitted_pairs += fitted.pairs
-        if self.inquiry is not None and self.oversight is not None:
-            self.oversight.after_fit(self.inquiry.trainable, self.inquiry.pool.segments())
+        if self.oversight is not None:
+            self.oversight.after_fit()
         self.fitted = {f"reward_model/{name}": value for name, value in asdict(fitted).items() if name != "pairs"}
 
     # -- what is written down ------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pairplay.config import TrainConfig
 from pairplay.health.enough import Enough
@@ -21,6 +21,16 @@ RANKED = 48
 """Of the latest segments, whose ranking tells whether more answers change anything."""
 
 
+class _Ranking(NamedTuple):
+    """How a fitted model ranks behaviour: the returns that it predicts, by segment."""
+
+    answers: int
+    now: Mapping[str, float]
+    """Of the segments that were ranked at the last look."""
+    recent: Mapping[str, float]
+    """Of the latest, which will be ranked at the next one."""
+
+
 class Oversight:
     """Once an iteration: predict new answers, measure, raise alarms, and see whether more answers are of use."""
 
@@ -35,6 +45,7 @@ class Oversight:
         )
         self.enough = Enough()
         self._ranked: list[Segment] = []
+        self._found: _Ranking | None = None
         self._untaught: str | None = None
         self._budget = config.labels
 
@@ -55,26 +66,33 @@ class Oversight:
             return no_metrics()
         return self.watch.look(self.model, estimate, rollout, step=step)
 
-    def measure(self, comparisons: Sequence[Comparison]) -> None:
-        """Measure the model on labelled clips if it is time; to be called once it has been fitted.
+    def measure(
+        self, comparisons: Sequence[Comparison], answers: int, recent: Sequence[Segment], *, fitted: bool
+    ) -> None:
+        """Measure the model on labelled clips and let it rank `recent` behaviour, each if it is time.
 
-        In whichever thread has the model: what it finds is read by the next `before_fit`.
+        In whichever thread has the model, once it has been fitted or was not to be: what is found is read by the next
+        `after_fit` and `before_fit`.
         """
         self.watch.measure(self.model, comparisons)
+        if fitted and self.enough.due(answers):
+            recent = list(recent[-RANKED:])
+            self._found = _Ranking(answers, self._returns(self._ranked), self._returns(recent))
+            self._ranked = recent
 
-    def after_fit(self, answers: int, recent: Sequence[Segment]) -> None:
+    def after_fit(self) -> None:
         """See whether the answers since the last look have changed how the model ranks behaviour."""
-        if not self.enough.due(answers):
+        found, self._found = self._found, None
+        if found is None:
             return
         held_out = self.watch.held_out
         self.enough.check(
-            answers=answers,
-            now=self._returns(self._ranked),
-            recent=self._returns(recent[-RANKED:]),
+            answers=found.answers,
+            now=found.now,
+            recent=found.recent,
             right=held_out.strict * (held_out.accuracy.value or 0.0) if held_out else 0.0,
             judged=held_out.strict if held_out else 0.0,
         )
-        self._ranked = list(recent[-RANKED:])
 
     @property
     def notice(self) -> str | None:

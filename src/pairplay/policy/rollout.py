@@ -13,6 +13,7 @@ from torch import Tensor
 from pairplay.cores import available_cores
 from pairplay.envs.base import Envs, Parted, Together
 from pairplay.hardware import half_the_threads
+from pairplay.observations import interleaved
 from pairplay.policy.networks import Policy
 from pairplay.stopwatch import Stopwatch
 from pairplay.types import Array, EnvSpec, IntArray, Rollout, Step, Window
@@ -197,6 +198,8 @@ def _newest_stack(frames: Array, age: IntArray) -> Tensor:
     if K == 1:
         return torch.from_numpy(frames[0][:, None])
     back = np.minimum(np.arange(K - 1, -1, -1)[None], age[:, None])
+    if frames.dtype == np.uint8:
+        return interleaved([frames[K - 1 - back_N, np.arange(N)] for back_N in back.T])
     return torch.from_numpy(frames[K - 1 - back, np.arange(N)[:, None]])
 
 

@@ -61,7 +61,7 @@ class Reference:
         step, env = torch.from_numpy(chosen // N), torch.from_numpy(chosen % N)
         unknown = torch.full((len(chosen), self.reward.shape[1]), torch.nan)
         new = {
-            "obs": stack_frames(frames, age, step, env, stack),
+            "obs": stack_frames(frames, age, step, env, stack).contiguous(),
             "action": torch.from_numpy(rollout.action)[step, env],
             "reward": unknown if reward_EB is None else reward_EB.cpu().T[torch.from_numpy(chosen)],
             "rollout": self.count.expand(len(chosen)),
