@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from pairplay.config import TrainConfig
 from pairplay.envs.base import Envs
@@ -19,6 +20,7 @@ from pairplay.queries.schedule import LabelSchedule
 from pairplay.queries.segments import SegmentPool, cut, draw_windows
 from pairplay.queries.selection import Ensemble, select
 from pairplay.run.layout import RunDir
+from pairplay.run.saving import Part
 from pairplay.seeding import rng
 from pairplay.teachers.context import TeacherContext
 from pairplay.teachers.panel import Panel
@@ -236,13 +238,20 @@ class Inquiry:
 
     # -- what is written down ------------------------------------------------------------------------------------
 
-    def state(self) -> tuple[dict[str, Array], list[dict[str, Any]]]:
-        """Arrays and JSON for a checkpoint: the candidates. All else is in the label store."""
-        return self.pool.state()
+    def state(self) -> Callable[[], Part]:
+        """What gives the candidates of now, as part of a checkpoint, in any thread. All else is in the label store."""
+        pool = self.pool.copy()
 
-    def load(self, arrays: Mapping[str, Array], pieces: list[dict[str, Any]]) -> None:
-        """The inverse of `state`."""
-        self.pool.load(arrays, pieces)
+        def candidates() -> Part:
+            arrays, pieces = pool.state()
+            return {f"pool.{name}": array for name, array in arrays.items()}, {"pool": pieces}
+
+        return candidates
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of `state`, from a whole checkpoint."""
+        arrays = {name.removeprefix("pool."): t.numpy() for name, t in tensors.items() if name.startswith("pool.")}
+        self.pool.load(arrays, state["pool"])
 
     def close(self) -> None:
         """Finish what is queued."""

@@ -32,9 +32,10 @@ from pairplay.reward.estimate import RewardEstimate
 from pairplay.reward.fit import splitter_of
 from pairplay.reward.model import RewardModel
 from pairplay.reward.refit import Refit
-from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest, save
+from pairplay.run.checkpoint import Checkpoint, Rejected, load_newest
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import MetricsWriter
+from pairplay.run.saving import Saver, nothing
 from pairplay.seeding import int_seed, rng, torch_rng
 from pairplay.stopwatch import Stopwatch
 from pairplay.teachers.context import TeacherContext
@@ -66,6 +67,7 @@ class Trainer:
         self.run = run
         self.learned = config.reward == "learned"
         checkpoint = load_newest(run.checkpoints)
+        self.saver = Saver(run.checkpoints)
         # A resumed run plays new episodes, not those that it began with.
         env_seed = int_seed(config.seed, "envs", checkpoint.state["iteration"] if checkpoint else 0)
         # Colour is for clips.
@@ -135,7 +137,7 @@ class Trainer:
                 self._keep_pace()
             if self.step - last_saved >= self.config.checkpoint_every:
                 with self.stopwatch.phase("save"):
-                    self.save()
+                    self._begin_save()
                 last_saved = self.step
         if self.inquiry is not None:
             self.inquiry.publisher.flush()
@@ -172,10 +174,9 @@ class Trainer:
             with in_phase("fit"):
                 self._begin_fit(comparisons, self.inquiry, self.oversight)
         self.iteration += 1
-        elapsed = time.perf_counter() - began
-        self.seconds += elapsed
-        self.last_iteration_s = elapsed
-        return self._record(phase, metrics, fps=rollout.env_reward.size / elapsed)
+        self.last_iteration_s = time.perf_counter() - began
+        self.seconds += self.last_iteration_s
+        return self._record(phase, metrics, fps=rollout.env_reward.size / self.last_iteration_s)
 
     def _keep_pace(self) -> None:
         """Wait for a person who is behind, if that was asked for."""
@@ -286,8 +287,7 @@ class Trainer:
         pairs, self.learning = config.fit_pairs if self.learning else config.pretrain_pairs, True
         pairs = min(pairs, config.max_visits * inquiry.trainable - self.fitted_pairs)
         random = rng(self.config.seed, "fit", self.iteration)
-        answers, recent = inquiry.trainable, inquiry.pool.segments()
-        then = partial(oversight.measure, comparisons, answers, recent, fitted=pairs > 0)
+        then = partial(oversight.measure, comparisons, inquiry.trainable, inquiry.pool.segments(), fitted=pairs > 0)
         self.refit.begin(comparisons, pairs=pairs, rng=random, then=then)
 
     def _finish_fit(self, rollout: Rollout | None = None) -> None:
@@ -352,26 +352,27 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of everything that learning has changed, once a fit that is under way is done."""
+        self._begin_save()
+        self.saver.finish()
+
+    def _begin_save(self) -> None:
         self._finish_fit()
-        pool_arrays, pool_state = self.inquiry.state() if self.inquiry else ({}, [])
-        save(
-            self.run.checkpoints,
+        self.saver.begin(
             self.step,
             self.ppo.state()
             | self.return_scale.state()
-            | {f"reward.{name}": tensor for name, tensor in self.reward_model.state().items()}
-            | {f"pool.{name}": array for name, array in pool_arrays.items()},
+            | {f"reward.{name}": tensor for name, tensor in self.reward_model.state().items()},
             {
                 "iteration": self.iteration,
                 "step": self.step,
                 "learning": self.learning,
                 "fitted_pairs": self.fitted_pairs,
                 "seconds": self.seconds,
-                "pool": pool_state,
                 "oversight": self.oversight.state() if self.oversight else None,
                 "true_return": self.true_return.state(),
                 "predicted_return": self.predicted_return.state(),
             },
+            self.inquiry.state() if self.inquiry else nothing,
         )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -381,8 +382,7 @@ class Trainer:
         self.return_scale.load(tensors)
         self.reward_model.load({n.removeprefix("reward."): t for n, t in tensors.items() if n.startswith("reward.")})
         if self.inquiry is not None:
-            pool = {n.removeprefix("pool."): t.numpy() for n, t in tensors.items() if n.startswith("pool.")}
-            self.inquiry.load(pool, state["pool"])
+            self.inquiry.load(tensors, state)
             if self.oversight is not None:
                 self.oversight.load(state["oversight"], self.inquiry.pool.segments())
         self.true_return.load(state["true_return"])
@@ -393,7 +393,7 @@ class Trainer:
 
     def close(self) -> None:
         """Release environments, files and the worker."""
-        parts = (self.store, self.envs, self.writer, self.oversight, self.inquiry, self.refit)
+        parts = (self.store, self.envs, self.writer, self.saver, self.oversight, self.inquiry, self.refit)
         with ExitStack() as stack:  # all of them, whatever one of them meets, and the last one first
             for part in parts:
                 if part is not None:

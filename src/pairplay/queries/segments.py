@@ -129,6 +129,12 @@ class SegmentPool:
     def __iter__(self) -> Iterator[Footage]:
         return (self[id] for id in self._pieces)
 
+    def copy(self) -> SegmentPool:
+        """A pool of the same footage, which nothing changes."""
+        other = SegmentPool(self.capacity, raw_bytes=self._raw_bytes)
+        other._pieces = dict(self._pieces)
+        return other
+
     def state(self) -> tuple[dict[str, Array], list[dict[str, Any]]]:
         """Arrays and JSON for a checkpoint. Frames and captures are deflated: raw, one Atari clip is 2.7 MB."""
         arrays: dict[str, Array] = {}

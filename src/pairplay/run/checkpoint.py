@@ -69,8 +69,8 @@ def save(directory: Path, step: int, tensors: Mapping[str, Tensor | Array], stat
     OSError (a full disk) leaves the earlier checkpoints as they were.
     """
     files = {
-        _TENSORS: safetensors.torch.save({name: _plain(tensor) for name, tensor in tensors.items()}),
-        _STATE: json.dumps(_finite(state), allow_nan=False).encode(),
+        _TENSORS: safetensors.torch.save({name: plain(tensor) for name, tensor in tensors.items()}),
+        _STATE: json.dumps(finite(state), allow_nan=False).encode(),
     }
     directory.mkdir(parents=True, exist_ok=True)
     _tidy(directory)
@@ -119,23 +119,24 @@ def load_newest(directory: Path) -> Checkpoint | None:
     return None
 
 
-def _plain(tensor: Tensor | Array) -> Tensor:
-    """A copy that shares memory with nothing: safetensors refuses shared and strided tensors."""
+def plain(tensor: Tensor | Array) -> Tensor:
+    """A copy on the CPU that shares memory with nothing: safetensors refuses shared and strided tensors."""
     if isinstance(tensor, Tensor):
         return tensor.detach().to("cpu").clone(memory_format=torch.contiguous_format)
     return torch.from_numpy(np.array(tensor, order="C", copy=True))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """A copy in which numbers that JSON cannot write are None. TypeError for a key that is not text."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):  # json would write 1 as "1" and never give it back
                 raise TypeError(f"checkpoint state has a key that is not text: {key!r}")
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value
 
 
