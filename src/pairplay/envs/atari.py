@@ -70,6 +70,8 @@ class AtariEnvs:
         if config.mask_score:
             height = TALL_SCREENS.get(game, SCREEN_HEIGHT)
             self._masks = [rectangle.scaled(height, SCREEN_WIDTH, self._size) for rectangle in rectangles(game)]
+        # OpenCV's own threads would each wait for a core behind the emulators'.
+        cv2.setNumThreads(1)
         self._rows = rows_to_see(self._masks, self._size) if config.cut_black_rows else slice(0, self._size)
         self._groups = [
             _Group(

@@ -137,12 +137,12 @@ class RewardModel:
         place, segments = unique(comparisons)
         if not segments:
             return np.zeros((self.config.members, 0), np.float32), []
-        raw_EL = self._raw(segments, self.config.fit_stride)
-        # The mean of some steps stands for that of all.
-        return_ES = torch.stack([raw.mean(1) * len(s) for raw, s in zip(raw_EL, segments, strict=True)], dim=1)
+        taken = thinned(segments, self.config.fit_stride)
+        raw_EB = self._predict(self._film(segments, taken))
+        return_ES = self._sums(raw_EB, segments, taken)
         left, right = ([place[getattr(c, side).id] for c in comparisons] for side in ("left", "right"))
         log_prob_ED = preference_log_prob(return_ES[:, left], return_ES[:, right], self.config.error_rate)
-        return log_prob_ED.exp().cpu().numpy(), [self._estimate(raw) for raw in raw_EL]
+        return log_prob_ED.exp().cpu().numpy(), self._estimate(raw_EB).split(taken)
 
     @torch.no_grad()
     def segment_rewards(self, segments: Sequence[Segment], *, stride: int = 1) -> list[RewardEstimate]:
@@ -150,7 +150,8 @@ class RewardModel:
 
         `[L]` each, or fewer: of every stride-th step.
         """
-        return [self._estimate(reward_EL) for reward_EL in self._raw(segments, stride)] if segments else []
+        taken = thinned(segments, stride)
+        return self._estimate(self._predict(self._film(segments, taken))).split(taken) if segments else []
 
     def rollout_rewards(self) -> list[float]:
         """The mean reward of each of the latest rollouts, oldest first, as far as the current parameters know them.
@@ -195,10 +196,7 @@ class RewardModel:
             rows = [inputs.first[segment.id] + steps for segment, steps in zip(segments, taken, strict=True)]
             row_B = self._tensor(np.concatenate(rows))
             reward_EB = self._run(self.network, inputs.obs[row_B], inputs.action[row_B])
-        owner_B = self._tensor(np.repeat(np.arange(len(segments)), [len(steps) for steps in taken]))
-        total_ES = reward_EB.new_zeros(len(reward_EB), len(segments)).index_add(1, owner_B, reward_EB)
-        weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
-        return total_ES * self._tensor(weight)
+        return self._sums(reward_EB, segments, taken)
 
     def prepare(self, segments: Sequence[Segment]) -> Inputs | None:
         """What `returns` needs of segments that it is asked about many times; None for pictures, which are too large.
@@ -342,10 +340,12 @@ class RewardModel:
         row_B = self._tensor(row)
         return Film(frames, self._tensor(age), row_B, torch.zeros_like(row_B), action)
 
-    def _raw(self, segments: Sequence[Segment], stride: int) -> Sequence[Tensor]:
-        """Raw predictions of every stride-th step of each segment, `[E, L]` or fewer."""
-        taken = thinned(segments, stride)
-        return torch.split(self._predict(self._film(segments, taken)), [len(steps) for steps in taken], dim=1)
+    def _sums(self, reward_EB: Tensor, segments: Sequence[Segment], taken: Sequence[IntArray]) -> Tensor:
+        """The return of each segment, `[E, S]`, of which the mean of the `taken` steps stands for that of all."""
+        owner_B = self._tensor(np.repeat(np.arange(len(segments)), [len(steps) for steps in taken]))
+        total_ES = reward_EB.new_zeros(len(reward_EB), len(segments)).index_add(1, owner_B, reward_EB)
+        weight = np.array([len(s) / len(steps) for s, steps in zip(segments, taken, strict=True)], np.float32)
+        return total_ES * self._tensor(weight)
 
     def _reference_film(self) -> Film:
         """Each reference state as an environment of its own, one step long."""
