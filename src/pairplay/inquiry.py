@@ -15,7 +15,7 @@ from pairplay.labels.records import Counts
 from pairplay.labels.store import LabelStore
 from pairplay.publisher import Publisher
 from pairplay.queries.asked import Asked
-from pairplay.queries.pace import Pace, Verdict
+from pairplay.queries.pace import Pace, Verdict, hold
 from pairplay.queries.schedule import LabelSchedule
 from pairplay.queries.segments import SegmentPool, cut, draw_windows
 from pairplay.queries.selection import Ensemble, select
@@ -181,6 +181,14 @@ class Inquiry:
         # What teachers have not answered yet is no matter of the person's.
         given = counts.answered + max(0, counts.open - theirs)
         return self.pace.judge(due=self.schedule.target(step), given=given, waiting=theirs)
+
+    def keep_pace(
+        self, step: int, *, worked_s: float, stopping: Callable[[], bool], tell: Callable[[Verdict], None]
+    ) -> None:
+        """Wait for a person who is behind, as `hold` does."""
+        # What is still being drawn could be answered in a moment.
+        self.publisher.flush()
+        hold(lambda: self.verdict(step), worked_s=worked_s, stopping=stopping, tell=tell)
 
     @property
     def enough_to_begin(self) -> bool:

@@ -22,7 +22,7 @@ class RewardEstimate:
     """Their standard deviation over the members, in the same unit."""
 
     def split(self, pieces: Sequence[Sized]) -> list[RewardEstimate]:
-        """Those of consecutive pieces as long as these. Fetched all at once, they cost a GPU one wait and not hundreds."""
+        """Those of consecutive pieces, as long as these. Split when all are here, they cost a GPU a single wait."""
         ends = np.cumsum([len(piece) for piece in pieces])[:-1]
         return [RewardEstimate(*of) for of in zip(np.split(self.mean, ends), np.split(self.std, ends), strict=True)]
 
