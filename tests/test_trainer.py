@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -186,34 +183,6 @@ def test_without_answers_it_explores_and_never_waits(tmp_path: Path) -> None:
     with LabelStore.open(tmp_path / "run" / "labels.db") as store:
         counts = store.counts()
     assert 0 < counts.pending <= CONFIG.queries.max_pending
-
-
-def test_what_is_asked_while_the_policy_learns_is_what_is_asked_afterwards(tmp_path: Path) -> None:
-    found = []
-    for beside in (False, True):
-        path = tmp_path / str(beside)
-        trainer = make_trainer(path)
-        assert trainer.asking is None, "a CPU has no core to spare"
-        trainer.asking = ThreadPoolExecutor(1) if beside else None
-        threads: set[threading.Thread] = set()
-
-        def watched(*args: Any, trainer: Trainer = trainer, threads: set[threading.Thread] = threads) -> Any:
-            threads.add(threading.current_thread())
-            return Trainer._ask(trainer, *args)
-
-        trainer._ask = watched  # type: ignore[method-assign]
-        trainer.train(silent)
-        trainer.close()
-        assert (threads == {threading.main_thread()}) is not beside
-        lines = [{k: v for k, v in line.items() if "time" not in k} for line in read_metrics(path / "metrics.jsonl")]
-        told = [{k: v for k, v in line.items() if not k.startswith("seconds/")} for line in lines]
-        with LabelStore.open(RunDir(path).labels_db) as store:
-            asked = [(row.left_id, row.right_id, row.answer) for row in store.iter_answers()]
-        found.append((learnt(trainer), asked, told))
-    (one, asked, told), (other, asked_beside, told_beside) = found
-    assert asked == asked_beside
-    assert told == told_beside
-    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_stop_ends_after_the_iteration_and_saves(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -86,8 +85,6 @@ class Trainer:
         self.store = LabelStore.open(run.labels_db)
         self.splitter = splitter_of(config.reward_model, config.seed)
         self.refit = Refit(self.reward_model, self.splitter, threads=hardware.threads // 2)
-        # Where the policy learns on a GPU, a core is free meanwhile.
-        self.asking = ThreadPoolExecutor(1, "asking") if hardware.device.type != "cpu" else None
         self.inquiry: Inquiry | None = None
         self.oversight: Oversight | None = None
         if self.learned:
@@ -158,20 +155,23 @@ class Trainer:
             metrics, self.fitted = self.fitted, {}
         with in_phase("relabel"):
             reward, estimate = self._relabel(rollout)
-        lr_scale = 1.0 - self.step / self.config.total_timesteps
-        self.step += rollout.env_reward.size
-        # The policy has no say in what is asked.
-        asked = None
-        if self.asking is not None and self.inquiry is not None and self.learning:
-            asked = self.asking.submit(self._ask, rollout, estimate)
         with in_phase("update"):
-            metrics |= self._update(rollout, reward, lr_scale)
-        if self.inquiry is not None:
+            metrics |= self._update(rollout, reward)
+        self.step += rollout.env_reward.size
+        if self.inquiry is not None and self.oversight is not None:
             with in_phase("ask"):
-                comparisons, watched = asked.result() if asked else self._ask(rollout, estimate)
-                metrics |= watched
+                comparisons = self._ask(self.inquiry)
+            with in_phase("watch"):
+                metrics |= self.oversight.before_fit(
+                    comparisons,
+                    self.inquiry.answered.rows,
+                    rollout,
+                    estimate,
+                    step=self.step,
+                    counts=self.store.counts(),
+                )
             with in_phase("fit"):
-                self._begin_fit(comparisons)
+                self._begin_fit(comparisons, self.inquiry, self.oversight)
         self.iteration += 1
         self.last_iteration_s = time.perf_counter() - began
         self.seconds += self.last_iteration_s
@@ -241,23 +241,24 @@ class Trainer:
             return np.clip(env_reward, -1.0, 1.0)
         return self.return_scale(env_reward, ended) if self.config.ppo.scale_env_reward else env_reward
 
-    def _update(self, rollout: Rollout, reward: FloatArray, lr_scale: float) -> Metrics:
+    def _update(self, rollout: Rollout, reward: FloatArray) -> Metrics:
         if not self.learning:
             self.ppo.observe(rollout)
             self.reward_model.observe(rollout)
             return {}
-        random = rng(self.config.seed, "minibatches", self.iteration)
-        return self.ppo.update(rollout, reward, lr_scale=lr_scale, rng=random)
+        return self.ppo.update(
+            rollout,
+            reward,
+            lr_scale=1.0 - self.step / self.config.total_timesteps,
+            rng=rng(self.config.seed, "minibatches", self.iteration),
+        )
 
-    def _ask(self, rollout: Rollout, estimate: RewardEstimate | None) -> tuple[list[Comparison], Metrics]:
-        """Publish what is due and let synthetic teachers answer; all comparisons so far, and how the reward does.
+    def _ask(self, inquiry: Inquiry) -> list[Comparison]:
+        """Publish what is due and let synthetic teachers answer; all comparisons so far.
 
         Once the policy learns they answer what the iteration before asked: its clips were drawn while this one played.
         Before that, and at the very end, they answer at once.
         """
-        inquiry, oversight = self.inquiry, self.oversight
-        assert inquiry is not None
-        assert oversight is not None
         context = TeacherContext.of(self.true_return.finished)
         if self.learning:
             inquiry.answer(self.step, context)
@@ -266,14 +267,11 @@ class Trainer:
             inquiry.answer(self.step, context)
         comparisons = inquiry.comparisons()
         self.splitter.add(inquiry.pairs)
-        rows, counts = inquiry.answered.rows, self.store.counts()
-        return comparisons, oversight.before_fit(comparisons, rows, rollout, estimate, step=self.step, counts=counts)
+        return comparisons
 
-    def _begin_fit(self, comparisons: list[Comparison]) -> None:
+    def _begin_fit(self, comparisons: list[Comparison], inquiry: Inquiry, oversight: Oversight) -> None:
         """Train the reward model on all answers so far, for a bounded number of comparison visits, and measure it."""
-        inquiry, oversight, config = self.inquiry, self.oversight, self.config.reward_model
-        assert inquiry is not None
-        assert oversight is not None
+        config = self.config.reward_model
         if not (self.learning or (inquiry.enough_to_begin and self.step >= self.config.queries.explore_steps)):
             return
         pairs, self.learning = config.fit_pairs if self.learning else config.pretrain_pairs, True
@@ -390,5 +388,3 @@ class Trainer:
             for part in parts:
                 if part is not None:
                     stack.callback(part.close)
-            if self.asking is not None:
-                stack.callback(self.asking.shutdown)
