@@ -133,7 +133,7 @@ def _program(name: str, *words: str, learns: bool = False) -> Contender:
 def fit_for_ever(run_dir: Path) -> None:
     """What our reward model does in an iteration, again and again, with a line for every so many visits.
 
-    Every step of a clip is predicted, as imitation does it; the preset predicts every third.
+    Every step of a clip is predicted, as imitation does it; the preset predicts every fifth.
     """
     run_dir.mkdir(parents=True)
     config = replace(preset(ENDURO).reward_model, fit_stride=1)
@@ -175,7 +175,7 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
         "*All in*: colour clips recorded and encoded, queries asked and answered by an oracle, the reward fitted, "
         "rollouts relabelled, PPO, metrics and checkpoints. The libraries learn from the true reward and do none of "
         "that, imitation excepted. Ours have their presets: on Enduro they pass three times over each rollout where "
-        "the others pass four, compute no rows of a frame that are black from side to side, and predict every third "
+        "the others pass four, compute no rows of a frame that are black from side to side, and predict every fifth "
         "step of a clip when they fit the reward to it; where the fit alone is measured, both sides predict all 25. "
         "The programs in "
         "`benchmarks/peers/` state what the others have: documented settings on Enduro; on HalfCheetah our rollouts "
