@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig, preset
 from pairplay.hardware import Hardware
 from pairplay.labels.store import LabelStore
+from pairplay.run.checkpoint import save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.trainer import Snapshot, Trainer
@@ -183,6 +186,26 @@ def test_without_answers_it_explores_and_never_waits(tmp_path: Path) -> None:
     with LabelStore.open(tmp_path / "run" / "labels.db") as store:
         counts = store.counts()
     assert 0 < counts.pending <= CONFIG.queries.max_pending
+
+
+def test_play_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go_on, steps = threading.Event(), list[int]()
+
+    def slow(*args: Any) -> Path:
+        assert go_on.wait(20), "the loop waited for it"
+        return save(*args)
+
+    def watch(snapshot: Snapshot) -> None:
+        steps.append(snapshot.step)
+        if len(steps) == 2:
+            go_on.set()
+
+    monkeypatch.setattr("pairplay.run.saving.save", slow)
+    trainer = make_trainer(tmp_path / "run", replace(CONFIG, checkpoint_every=128))
+    trainer.train(watch)
+    trainer.close()
+    saved = sorted(int(path.name) for path in trainer.run.checkpoints.iterdir())
+    assert saved == steps[-3:]
 
 
 def test_stop_ends_after_the_iteration_and_saves(tmp_path: Path) -> None:

@@ -39,3 +39,20 @@ def test_a_person_who_answers_by_tossing_a_coin_is_told(tmp_path: Path, teacher:
     trainer.close()
     assert any("no more than a coin would" in notice for notice in notices if notice) == told
     assert (notices[-1] is not None and "no more than a coin would" in notices[-1]) == told
+
+
+def test_behaviour_is_ranked_beside_the_play_as_it_would_be_in_turn(tmp_path: Path) -> None:
+    found = []
+    for threads in (1, 2):  # with two, the fit and what follows it have a thread of their own
+        config = replace(CONFIG, teacher="oracle", total_timesteps=8 * 256)
+        run = RunDir.create(tmp_path / str(threads), config.env_id, config.seed)
+        trainer = Trainer(config, run, Hardware(torch.device("cpu"), "fp32", threads))
+        trainer.train(lambda snapshot: None)
+        trainer.close()
+        assert trainer.oversight is not None
+        enough = trainer.oversight.enough
+        assert enough.last is not None, "nothing was ever compared"
+        assert enough.last.answers > 10
+        assert len(enough.watched) >= 20
+        found.append(enough.state())
+    assert found[0] == found[1]

@@ -232,6 +232,18 @@ def test_a_saved_pool_is_the_same_pool() -> None:
             np.testing.assert_array_equal(getattr(mine.segment, name), getattr(theirs.segment, name))
 
 
+def test_a_copy_of_a_pool_stays_what_it_was() -> None:
+    pool = SegmentPool(2)
+    pool.add([make_footage(0), make_footage(1)])
+    copy = pool.copy()
+    before = copy.state()[1]
+    pool.add([make_footage(2), make_footage(3)])
+    assert copy.state()[1] == before
+    assert [piece.segment.iteration for piece in copy] == [0, 1]
+    copy.add([make_footage(4)])
+    assert [piece.segment.iteration for piece in pool] == [2, 3]
+
+
 def test_a_saved_pool_is_small() -> None:
     piece = replace(make_footage(0), captures=np.zeros((25, 210, 160, 3), np.uint8))
     pool = SegmentPool(1)

@@ -1,0 +1,48 @@
+"""Stacks of frames by index: of pictures laid out for convolutions, of anything else as they come."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pairplay.observations import interleaved, stack_frames
+
+STACK = 4
+
+
+def by_hand(frames: Tensor, age: Tensor, step: Tensor, env: Tensor) -> Tensor:
+    stacks = []
+    for t, n in zip(step.tolist(), env.tolist(), strict=True):
+        newest = STACK - 1 + t
+        stacks.append(torch.stack([frames[newest - min(back, int(age[t, n])), n] for back in (3, 2, 1, 0)]))
+    return torch.stack(stacks)
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (3,)], ids=["pictures", "vectors"])
+def test_a_stack_is_the_latest_frames_of_one_episode(shape: tuple[int, ...]) -> None:
+    random = np.random.default_rng(0)
+    numbers = random.integers(0, 256, (STACK - 1 + 7, 3, *shape))
+    frames = torch.from_numpy(numbers.astype(np.uint8 if len(shape) == 2 else np.float32))
+    age = torch.from_numpy(random.integers(0, 6, (7, 3)))
+    step, env = torch.from_numpy(random.integers(0, 7, 20)), torch.from_numpy(random.integers(0, 3, 20))
+    found = stack_frames(frames, age, step, env, STACK)
+    assert found.dtype == frames.dtype
+    assert torch.equal(found, by_hand(frames, age, step, env))
+
+
+def test_the_values_of_a_pixel_are_side_by_side() -> None:
+    planes = [np.full((2, 3, 5), plane, np.uint8) for plane in range(STACK)]
+    found = interleaved(planes)
+    assert found.shape == (2, STACK, 3, 5)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert found.permute(0, 2, 3, 1).flatten()[: 2 * STACK].tolist() == [0, 1, 2, 3, 0, 1, 2, 3]
+    # Becoming numbers keeps it so: nothing has to be moved for a convolution.
+    assert found.to(torch.bfloat16).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(("planes", "pictures"), [(1, 2), (4, 0), (7, 2)])
+def test_one_plane_many_planes_and_no_pictures(planes: int, pictures: int) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (planes, pictures, 3, 5)).astype(np.uint8)
+    assert torch.equal(interleaved(list(random)), torch.from_numpy(random).transpose(0, 1))
