@@ -44,7 +44,7 @@ def test_a_person_who_answers_by_tossing_a_coin_is_told(tmp_path: Path, teacher:
 def test_behaviour_is_ranked_beside_the_play_as_it_would_be_in_turn(tmp_path: Path) -> None:
     found = []
     for threads in (1, 2):  # with two, the fit and what follows it have a thread of their own
-        config = replace(CONFIG, teacher="oracle", total_timesteps=8 * 256)
+        config = replace(CONFIG, teacher="oracle", total_timesteps=16 * 256)
         run = RunDir.create(tmp_path / str(threads), config.env_id, config.seed)
         trainer = Trainer(config, run, Hardware(torch.device("cpu"), "fp32", threads))
         trainer.train(lambda snapshot: None)
