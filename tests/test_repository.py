@@ -177,15 +177,14 @@ def declared_beside(path: Path) -> list[Requirement]:
 def test_every_import_is_declared() -> None:
     """Nothing is there only because something else happens to need it."""
     providers = metadata.packages_distributions()
+    library = sys.stdlib_module_names | {"compression"}  # since Python 3.14
     for path in [*PROGRAMS, *sorted((ROOT / "tests").rglob("*.py"))]:
         beside = {file.stem for file in path.parent.glob("*.py")} if path not in MODULES else set[str]()
         names = {canonicalize_name(requirement.name) for requirement in [*declared(), *declared_beside(path)]}
         for node in ast.walk(ast.parse(path.read_text())):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
-            for module in (
-                {module.split(".")[0] for module in modules} - sys.stdlib_module_names - {"pairplay", "tests", *beside}
-            ):
+            for module in {module.split(".")[0] for module in modules} - library - {"pairplay", "tests", *beside}:
                 # Without an optional extra nobody provides its module; then it goes by its own name.
                 found = {canonicalize_name(distribution) for distribution in providers.get(module, [module])}
                 assert found & names, f"{name(path)} imports {module}, which pyproject.toml does not name"

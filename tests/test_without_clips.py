@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from pairplay.cli import main
+from pairplay.compressed import Compressed
 from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TrainConfig
-from pairplay.deflated import Deflated
 from pairplay.hardware import Hardware
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
@@ -127,7 +127,7 @@ def test_atari_plays_in_grey_alone(tmp_path: Path) -> None:
     assert trainer.inquiry is not None
     kept = trainer.inquiry.comparisons()
     assert kept
-    assert all(isinstance(side.held, Deflated) for pair in kept for side in (pair.left, pair.right))
+    assert all(isinstance(side.held, Compressed) for pair in kept for side in (pair.left, pair.right))
     with LabelStore.open(tmp_path / "run" / "labels.db") as store:
         assert store.counts().answered == len(kept)
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from pairplay.deflated import Deflated
+from pairplay.compressed import Compressed
 
 Array = npt.NDArray[Any]
 BoolArray = npt.NDArray[np.bool_]
@@ -133,8 +133,8 @@ class Segment:
 
     id: str
     """sha256 of frames, age and action: the same behaviour always has the same name."""
-    held: Array | Deflated
-    """Its frames, or what they inflate from."""
+    held: Array | Compressed
+    """Its frames, or what they are kept in."""
     age: int
     """Steps since the episode began, at the segment's first step."""
     action: Array
@@ -148,12 +148,13 @@ class Segment:
     @property
     def frames(self) -> Array:
         """`[K-1 + L, *F]`: row `K-1+t` is the newest frame of step t."""
-        return self.held.inflate() if isinstance(self.held, Deflated) else self.held
+        return self.held.expand() if isinstance(self.held, Compressed) else self.held
 
     def small(self) -> Segment:
-        """A copy whose pictures are deflated; state vectors, which are small, stay as they are."""
-        frames = self.frames
-        return replace(self, held=Deflated.of(frames)) if frames.dtype == np.uint8 else self
+        """A copy whose pictures are compressed; state vectors, which are small, stay as they are."""
+        if isinstance(self.held, Compressed) or self.held.dtype != np.uint8:
+            return self
+        return replace(self, held=Compressed.of(self.held))
 
     @cached_property
     def look(self) -> bytes:

@@ -257,7 +257,7 @@ def test_an_empty_pool_can_be_saved() -> None:
     assert len(pool) == 0
 
 
-def test_a_large_pool_deflates_its_older_pictures() -> None:
+def test_a_large_pool_compresses_its_older_pictures() -> None:
     # A picture of noise over a quiet field, 300 KB a piece; two of them may stay as they are.
     pieces = [replace(make_footage(i), captures=np.full((4, 160, 160, 3), i, np.uint8)) for i in range(6)]
     size = pieces[0].captures.nbytes

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pairplay.compressed import Compressed
 from pairplay.cores import available_cores
-from pairplay.deflated import Deflated
 from pairplay.packing import segment_id
 from pairplay.types import Array, FloatArray, Footage, Rollout, Segment, Window
 
@@ -92,8 +92,8 @@ class SegmentPool:
     """The latest `capacity` pieces of footage, oldest first; each behaviour once.
 
     Captures are what fills memory: 2.5 MB a piece for Atari. The newest ones stay as they are up to `raw_bytes` in all,
-    and those before them are deflated, to some 50 KB, until they are asked for: that is where a large pool gets its
-    room, at 10–20 ms a piece.
+    and those before them are compressed, to some 30 KB, until they are asked for: that is where a large pool gets its
+    room, at a millisecond a piece.
     """
 
     def __init__(self, capacity: int, *, raw_bytes: int = RAW_BYTES) -> None:
@@ -115,13 +115,18 @@ class SegmentPool:
                     self._pieces[id] = _Packed.of(kept)
 
     def segments(self) -> list[Segment]:
-        """All segments, oldest first; nothing is inflated for them."""
+        """All segments, oldest first; nothing is expanded for them."""
         return [piece.segment for piece in self._pieces.values()]
+
+    def segment(self, segment_id: str) -> Segment | None:
+        """None for one that is not here."""
+        piece = self._pieces.get(segment_id)
+        return piece.segment if piece else None
 
     def __getitem__(self, segment_id: str) -> Footage:
         """KeyError for one that is not here."""
         piece = self._pieces[segment_id]
-        return piece if isinstance(piece, Footage) else piece.inflate()
+        return piece if isinstance(piece, Footage) else piece.expand()
 
     def __len__(self) -> int:
         return len(self._pieces)
@@ -136,12 +141,12 @@ class SegmentPool:
         return other
 
     def state(self) -> tuple[dict[str, Array], list[dict[str, Any]]]:
-        """Arrays and JSON for a checkpoint. Frames and captures are deflated: raw, one Atari clip is 2.7 MB."""
+        """Arrays and JSON for a checkpoint. Frames and captures are compressed: raw, one Atari clip is 2.7 MB."""
         arrays: dict[str, Array] = {}
         pieces: list[dict[str, Any]] = []
         with ThreadPoolExecutor(available_cores()) as workers:
-            deflated = list(workers.map(_deflated, self._pieces.values()))
-        for i, (piece, (frames, captures)) in enumerate(zip(self._pieces.values(), deflated, strict=True)):
+            small = list(workers.map(_compressed, self._pieces.values()))
+        for i, (piece, (frames, captures)) in enumerate(zip(self._pieces.values(), small, strict=True)):
             segment = piece.segment
             arrays[f"{i}.frames"] = frames.data
             arrays[f"{i}.captures"] = captures.data.copy()
@@ -166,34 +171,34 @@ class SegmentPool:
         for i, piece in enumerate(pieces):
             segment = Segment(
                 id=piece["id"],
-                held=Deflated.again(arrays[f"{i}.frames"], piece["frames"]).inflate(),
+                held=Compressed.again(arrays[f"{i}.frames"], piece["frames"]).expand(),
                 age=piece["age"],
                 action=arrays[f"{i}.action"].copy(),
                 env=piece["env"],
                 step=piece["step"],
                 iteration=piece["iteration"],
             )
-            captures = Deflated.again(arrays[f"{i}.captures"].copy(), piece["captures"])
+            captures = Compressed.again(arrays[f"{i}.captures"].copy(), piece["captures"])
             self._pieces[segment.id] = _Packed(segment, captures, arrays[f"{i}.env_reward"].copy())
 
 
 @dataclass(frozen=True)
 class _Packed:
-    """Footage whose captures are deflated."""
+    """Footage whose captures are compressed."""
 
     segment: Segment
-    captures: Deflated
+    captures: Compressed
     env_reward: FloatArray
 
     @classmethod
     def of(cls, piece: Footage) -> _Packed:
-        return cls(piece.segment, Deflated.of(piece.captures), piece.env_reward)
+        return cls(piece.segment, Compressed.of(piece.captures), piece.env_reward)
 
-    def inflate(self) -> Footage:
-        return Footage(self.segment, self.captures.inflate(), self.env_reward)
+    def expand(self) -> Footage:
+        return Footage(self.segment, self.captures.expand(), self.env_reward)
 
 
-def _deflated(piece: Footage | _Packed) -> tuple[Deflated, Deflated]:
+def _compressed(piece: Footage | _Packed) -> tuple[Compressed, Compressed]:
     """Its frames and captures."""
-    captures = Deflated.of(piece.captures) if isinstance(piece, Footage) else piece.captures
-    return Deflated.of(piece.segment.frames), captures
+    captures = Compressed.of(piece.captures) if isinstance(piece, Footage) else piece.captures
+    return Compressed.of(piece.segment.frames), captures

@@ -39,7 +39,7 @@ SHELF_BYTES = 2 * 2**30
 
 class Shelf:
     """The frames of segments where the networks compute. On a GPU they stay there: the same clips are asked for again
-    and again, and inflating and sending them takes longer than learning from them.
+    and again, and expanding and sending them takes longer than learning from them.
     """
 
     def __init__(self, device: torch.device, *, most_bytes: int = SHELF_BYTES) -> None:
