@@ -103,7 +103,7 @@ def test_what_is_no_database_is_refused(path: Path) -> None:
         LabelStore.open(path.parent / "nowhere" / "labels.db")
 
 
-@pytest.mark.parametrize("revision", ["0003", "ae1027a6acf", "None"])
+@pytest.mark.parametrize("revision", ["0004", "ae1027a6acf", "None"])
 def test_a_schema_from_the_future_is_refused(path: Path, revision: str) -> None:
     LabelStore.open(path).close()
     connection = sqlite3.connect(path)

@@ -65,7 +65,8 @@ def test_a_store_of_the_first_schema_keeps_every_row(path: Path, monkeypatch: py
     rows, things = contents(path), structure(path)
 
     with LabelStore.open(path) as store:
-        assert (contents(path), structure(path)) == (rows, things)
+        assert contents(path) == rows
+        assert structure(path) == things | {("index", "ix_answers_query_id")}
         assert [(p.query_id, p.mu) for p in store.preferences()] == [(1, 0.0), (2, None)]
         assert len(list(store.iter_answers())) == 4
         assert store.expire(before_step=40) == 1

@@ -6,11 +6,13 @@ import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from pairplay.labels import selects
 from pairplay.labels import store as store_module
 from pairplay.labels.store import Conflict, Counts, Given, LabelStore, Progress, Receipt
 from pairplay.types import ANSWERS, Answer, Footage, Pair, Query, UserError
@@ -489,3 +491,13 @@ def test_the_change_token_moves_with_every_commit_and_only_then(store: LabelStor
             before = store.change_token()
             act()
             assert store.change_token() != before
+
+
+@pytest.mark.parametrize("name", ["LAST_ANSWER", "ANSWER", "SUCCESSOR", "QUERY", "ASKED_AS"])
+def test_what_every_answer_asks_for_is_found_without_a_walk_over_all(store: LabelStore, name: str) -> None:
+    statement: sa.Select[Any] = getattr(selects, name)
+    with store._db.read() as connection:
+        plan = f"EXPLAIN QUERY PLAN {statement.compile(dialect=connection.dialect)}"
+        steps = [row[-1] for row in connection.exec_driver_sql(plan, (1,) * plan.count("?"))]
+    assert steps
+    assert not [step for step in steps if step.startswith("SCAN")]

@@ -36,7 +36,7 @@ from sqlalchemy import (
     text,
 )
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions`: what an up-to-date database says of itself."""
 
 
@@ -140,6 +140,7 @@ answers = Table(
         postgresql_where=text("supersedes IS NULL"),
     ),
     Index(None, "labeler_id", "id"),
+    Index(None, "query_id"),
 )
 
 progress = Table(
