@@ -66,6 +66,23 @@ def test_a_query_is_visible_only_after_its_clips(tmp_path: Path, monkeypatch: py
         assert store.counts().pending == 2
 
 
+def test_workers_wait_until_they_may_begin(tmp_path: Path) -> None:
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        painter = CountingPainter()
+        publisher = Publisher(store, tmp_path, painter, clip_fps=15.0)
+        publisher.publish(query(0, 1), step=0)
+        publisher.publish(query(0, 2), step=0)
+        publisher._drawer.submit(lambda: None).result()
+        assert painter.drawn == 0
+        assert publisher.waiting == 2
+        publisher.begin()
+        publisher.publish(query(0, 3), step=0)
+        publisher._clerk.submit(lambda: None).result()
+        assert (painter.drawn, publisher.waiting, store.counts().asked) == (3, 1, 2)
+        publisher.close()
+        assert (painter.drawn, publisher.waiting, store.counts().asked) == (4, 0, 3)
+
+
 def test_a_segment_is_drawn_once(tmp_path: Path) -> None:
     with LabelStore.open(tmp_path / "labels.db") as store:
         painter = CountingPainter()

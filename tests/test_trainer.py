@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -106,6 +108,17 @@ def test_the_test_above_can_fail(tmp_path: Path) -> None:
         tampered = train(tmp_path / change.reward / change.teacher / "tampered", change, tamper=lambda reward: -reward)
         different = [name for name, tensor in learnt(honest).items() if not torch.equal(tensor, learnt(tampered)[name])]
         assert any(name.startswith("policy.") for name in different)
+
+
+def test_what_was_there_before_is_not_walked_over_for_garbage(tmp_path: Path) -> None:
+    def frozen(snapshot: Snapshot) -> None:
+        counts.append(gc.get_freeze_count())
+
+    counts, before = list[int](), gc.get_freeze_count()
+    with closing(make_trainer(tmp_path / "run")) as trainer:
+        trainer.train(frozen)
+        assert min(counts) > before + 10_000
+        assert gc.get_freeze_count() == 0, "afterwards it is again"
 
 
 def test_how_an_episode_ends_can_be_asked_about(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from torch import Tensor
@@ -24,7 +26,7 @@ from pairplay.run.saving import Part
 from pairplay.seeding import rng
 from pairplay.teachers.context import TeacherContext
 from pairplay.teachers.panel import Panel
-from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, UserError, Window
+from pairplay.types import Array, Comparison, EnvSpec, Pair, Rollout, Segment, UserError, Window
 
 # T steps, N environments, L segment length
 
@@ -78,6 +80,8 @@ class Inquiry:
         self.trainable = 0
         """Answers so far that train, those included which the buffer holds no more."""
         self._comparisons: dict[int, Comparison] = {}
+        self._segments: WeakValueDictionary[str, Segment] = WeakValueDictionary()
+        """Those that stand in comparisons."""
 
     # -- what is filmed ------------------------------------------------------------------------------------------
 
@@ -223,22 +227,31 @@ class Inquiry:
     # -- what was answered ---------------------------------------------------------------------------------------
 
     def comparisons(self) -> list[Comparison]:
-        """The latest answers that train, with their segments; skips are not among them."""
+        """The latest answers that train, with their segments, by query id; skips are not among them."""
         self._read_pairs()
-        self.answered.update()
-        before, self._comparisons = self._comparisons, {}
-        segments = {side.id: side for comparison in before.values() for side in (comparison.left, comparison.right)}
-        training = [(row, row.mu) for row in self.answered.rows() if row.mu is not None]
-        self.trainable = len(training)
-        training = training[-self.config.reward_model.buffer :]
-        new = dict.fromkeys(id for row, _ in training for id in (row.left_id, row.right_id) if id not in segments)
-        segments |= {segment.id: segment.small() for segment in self.store.segments(list(new))}
+        kept, rows = self._comparisons, self.answered.update()
+        if rows is None:  # one was changed, or came late
+            kept, rows, self.trainable = {}, self.answered.rows(), 0
+        buffer = self.config.reward_model.buffer
+        training = [(row, row.mu) for row in rows if row.mu is not None]
+        self.trainable += len(training)
+        training = training[-buffer:]
+        segments = self._segments_of([id for row, _ in training for id in (row.left_id, row.right_id)])
         for row, mu in training:
-            kept = before.get(row.query_id)
-            if kept is None or kept.mu != mu:
-                kept = Comparison(row.query_id, segments[row.left_id], segments[row.right_id], mu)
-            self._comparisons[row.query_id] = kept
-        return list(self._comparisons.values())
+            kept[row.query_id] = Comparison(row.query_id, segments[row.left_id], segments[row.right_id], mu)
+        for key in list(islice(kept, max(0, len(kept) - buffer))):
+            del kept[key]
+        self._comparisons = kept
+        return list(kept.values())
+
+    def _segments_of(self, ids: Sequence[str]) -> dict[str, Segment]:
+        """By id, each small and once in memory; from the label store only if it is nowhere nearer."""
+        found = {id: self._segments.get(id) or self.pool.segment(id) for id in ids}
+        missing = [id for id, segment in found.items() if segment is None]
+        found |= {segment.id: segment for segment in self.store.segments(missing)}
+        small = {id: segment.small() for id, segment in found.items() if segment is not None}
+        self._segments.update(small)
+        return small
 
     def _read_pairs(self) -> None:
         last = self.pairs[-1].key if self.pairs else 0

@@ -35,10 +35,11 @@ class _Job(NamedTuple):
 class Publisher:
     """Draws, encodes and writes the clips of queries, then commits the rows that name them, in the order of `publish`.
 
-    One thread draws, so that a simulator's renderer lives in the thread that uses it, several encode where there are
-    many cores, and one files. The queue is as long as the number of queries `publish` was given room for: ask `waiting`
-    first. A failure in a worker is raised by the next call. `still` draws the middle picture of each clip only; without
-    a painter nothing is drawn, and clips have no name.
+    Workers wait for `begin`: Python runs one thread at a time, so they had better work while the loop waits for its
+    environments than while it launches computations. One thread draws, so that a simulator's renderer lives in the
+    thread that uses it, several encode where there are many cores, and one files. The queue is as long as the number of
+    queries `publish` was given room for: ask `waiting` first. A failure in a worker is raised by the next call. `still`
+    draws the middle picture of each clip only; without a painter nothing is drawn, and clips have no name.
     """
 
     def __init__(
@@ -57,6 +58,8 @@ class Publisher:
         )
         # Pictures that are drawn and not encoded yet fill memory: the drawer waits.
         self._room = Semaphore(encoders + 1)
+        self._held: deque[tuple[Query, int]] = deque()
+        """What is not begun yet, and when it was asked."""
         self._queue: deque[_Job] = deque()
         self._shas: dict[str, Future[str]] = {}
         self._broken = False
@@ -66,7 +69,7 @@ class Publisher:
         """Queries given to `publish` whose row is not committed yet."""
         while self._queue and self._queue[0].filed.done():
             self._collect()
-        return len(self._queue)
+        return len(self._queue) + len(self._held)
 
     def rehearse(self, captures: Array) -> None:
         """Draw and encode `[L, ...]` captures for nobody: what is missing on this machine shows now, not in an hour.
@@ -78,11 +81,18 @@ class Publisher:
 
     def publish(self, query: Query, *, step: int) -> None:
         """Queue one query; returns at once."""
-        drawn = self._drawer.submit(self._draw, query)
-        self._queue.append(_Job(drawn, self._clerk.submit(self._file, query, step, drawn)))
+        self._held.append((query, step))
+
+    def begin(self) -> None:
+        """Let the workers draw and file what is queued; returns at once."""
+        while self._held:
+            query, step = self._held.popleft()
+            drawn = self._drawer.submit(self._draw, query)
+            self._queue.append(_Job(drawn, self._clerk.submit(self._file, query, step, drawn)))
 
     def flush(self) -> None:
         """Wait until every query is visible to labelers."""
+        self.begin()
         while self._queue:
             self._collect()
 
@@ -93,6 +103,8 @@ class Publisher:
                 job.drawn.cancel()
                 job.filed.cancel()
             self._queue.clear()
+            self._held.clear()
+        self.begin()
         if self._painter is not None:
             self._drawer.submit(self._painter.close)
         workers = (self._drawer, self._encoders, self._clerk)

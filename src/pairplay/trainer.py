@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -129,6 +130,13 @@ class Trainer:
 
         `watch` is called after each iteration, from this thread.
         """
+        gc.freeze()  # what is here now stays: a collection of garbage takes 0.2 s to walk over it
+        try:
+            self._train(watch)
+        finally:
+            gc.unfreeze()
+
+    def _train(self, watch: Callable[[Snapshot], None]) -> None:
         last_saved = self.step
         while self.step < self.config.total_timesteps and not self.stopping:
             watch(self.iterate())
@@ -162,13 +170,9 @@ class Trainer:
             with in_phase("ask"):
                 comparisons = self._ask(self.inquiry)
             with in_phase("watch"):
+                answer, counts = self.inquiry.answered.row, self.store.counts()
                 metrics |= self.oversight.before_fit(
-                    comparisons,
-                    self.inquiry.answered.rows,
-                    rollout,
-                    estimate,
-                    step=self.step,
-                    counts=self.store.counts(),
+                    comparisons, answer, rollout, estimate, step=self.step, counts=counts
                 )
             with in_phase("fit"):
                 self._begin_fit(comparisons, self.inquiry, self.oversight)
@@ -200,7 +204,10 @@ class Trainer:
 
     def _collect(self) -> Rollout:
         config = self.config
-        windows = self.inquiry.windows(self.iteration) if self.inquiry is not None else []
+        windows = []
+        if self.inquiry is not None:
+            self.inquiry.publisher.begin()
+            windows = self.inquiry.windows(self.iteration)
         actor: Actor = self.explorer
         if self.learning:
             generator = torch_rng(config.seed, "actions", self.iteration, device=self.ppo.device)

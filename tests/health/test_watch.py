@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,11 +31,11 @@ def comparison(key: int, mu: float = 1.0) -> Comparison:
     return Comparison(key, segment(2 * key), segment(2 * key + 1), mu)
 
 
-def answer(key: int, mu: float = 1.0, *, live: bool = True) -> AnswerRow:
+def answer(key: int, mu: float = 1.0) -> AnswerRow:
     said: Answer = "left" if mu == 1 else "right" if mu == 0 else "tie"
     return AnswerRow(
         key, f"u{key}", key, 1, "ann", "human", said, mu, "l", "r", "l", "c", "d", "disagreement", 0.0, "?", 0,
-        None, None, NOW, None, live,
+        None, None, NOW, None, True,
     )  # fmt: skip
 
 
@@ -103,17 +103,21 @@ def codes(watch: Watch) -> list[str]:
     return [alarm.code for alarm in watch.alarms.in_force]
 
 
+def given(rows: Iterable[AnswerRow]) -> Callable[[int], AnswerRow | None]:
+    return {row.query_id: row for row in rows}.get
+
+
 REWARD = np.random.default_rng(0).uniform(-0.9, 0.9, (8, 4)).astype(np.float32)
 
 
 def test_each_answer_is_predicted_once_and_before(watch: Watch, tmp_path: Path) -> None:
     model, answers = Fixed(0.8, 0.6), [answer(1), answer(2, 0.0)]
-    watch.predict(model, [comparison(1)], lambda: answers, step=5, trained=False)
-    watch.predict(model, [comparison(1), comparison(2, 0.0)], lambda: answers, step=5, trained=False)
+    watch.predict(model, [comparison(1)], given(answers), step=5, trained=False)
+    watch.predict(model, [comparison(1), comparison(2, 0.0)], given(answers), step=5, trained=False)
     watch.predict(
         Fixed(0.1, 0.1),
         [comparison(n) for n in (1, 2, 3)],
-        lambda: [answer(3), answer(3, live=False)],
+        given([answer(3)]),
         step=9,
         trained=True,
     )
@@ -134,18 +138,18 @@ def test_each_answer_is_predicted_once_and_before(watch: Watch, tmp_path: Path) 
 
 
 def test_without_new_answers_nothing_is_asked(watch: Watch) -> None:
-    def never() -> list[AnswerRow]:
-        raise AssertionError("the answers were read")
+    def never(query_id: int) -> AnswerRow | None:
+        raise AssertionError("an answer was read")
 
     model = Fixed()
     watch.predict(model, [], never, step=0, trained=True)
-    watch.predict(model, [comparison(1)], lambda: [answer(1)], step=0, trained=True)
+    watch.predict(model, [comparison(1)], given([answer(1)]), step=0, trained=True)
     watch.predict(model, [comparison(1)], never, step=0, trained=True)
     assert model.asked == [[1]]
 
 
 def test_an_answer_withdrawn_meanwhile_waits(watch: Watch) -> None:
-    watch.predict(Fixed(), [comparison(1), comparison(2)], lambda: [answer(2, 0.0)], step=0, trained=True)
+    watch.predict(Fixed(), [comparison(1), comparison(2)], given([answer(2, 0.0)]), step=0, trained=True)
     assert len(watch.log) == 0
 
 
@@ -154,8 +158,8 @@ def test_the_figures_by_hand(watch: Watch) -> None:
     model, mus = Fixed(0.9, 0.5, spread=0.1), [1.0, 1.0, 1.0, 1.0, 0.0, 0.5]
     comparisons = [comparison(n, mu) for n, mu in enumerate(mus)]
     rows = [answer(n, mu) for n, mu in enumerate(mus)]
-    watch.predict(model, comparisons[:2], lambda: rows, step=0, trained=False)
-    watch.predict(model, comparisons, lambda: rows, step=1, trained=True)
+    watch.predict(model, comparisons[:2], given(rows), step=0, trained=False)
+    watch.predict(model, comparisons, given(rows), step=1, trained=True)
     reward = REWARD.copy()
     reward[0] = (5, -5, 5, -5)
     got = look(watch, model, comparisons, reward)
@@ -209,7 +213,7 @@ def test_held_out_answers_judged_worse_while_predicted_reward_rises_raise_an_ala
 
 
 def test_a_constant_reward_and_a_collapsed_ensemble(watch: Watch) -> None:
-    watch.predict(Fixed(), [comparison(1)], lambda: [answer(1)], step=0, trained=True)
+    watch.predict(Fixed(), [comparison(1)], given([answer(1)]), step=0, trained=True)
     for _ in range(5):
         got = look(watch, Fixed(), [comparison(1)], np.zeros((8, 4), np.float32))
     assert codes(watch) == ["constant_reward"]
@@ -234,7 +238,7 @@ def test_where_nothing_scales_rewards_narrow_is_what_is_narrow_beside_labelled_c
 
 
 def test_a_single_member_has_no_spread_to_lose(watch: Watch) -> None:
-    watch.predict(Fixed(0.9), [comparison(1)], lambda: [answer(1)], step=0, trained=True)
+    watch.predict(Fixed(0.9), [comparison(1)], given([answer(1)]), step=0, trained=True)
     for _ in range(10):
         same = RewardEstimate(REWARD, np.zeros_like(REWARD))
         watch.look(Fixed(0.9, 0.9), same, rollout(REWARD), step=8)

@@ -37,6 +37,22 @@ def test_only_what_is_new_is_read(store: LabelStore, monkeypatch: pytest.MonkeyP
     assert [row.query_id for row in answered.rows()] == queries
 
 
+def test_what_came_behind_all_others_is_told_from_any_other_change(store: LabelStore) -> None:
+    ann, answered = store.labeler("Ann", "human"), Answered(store)
+    first, second, third = (add(store, number) for number in range(3))
+    answer(store, ann, second, "left")
+    assert answered.update() == answered.rows() == [answered.row(second)]
+    assert answered.update() == []
+    answer(store, ann, third, "tie")
+    assert answered.update() == [answered.row(third)]
+    answer(store, ann, first, "left")
+    assert answered.update() is None, "it stands before the others"
+    store.undo(ann, client_uuid=f"{third}")
+    assert answered.update() is None
+    assert answered.row(third) is None
+    assert [row.query_id for row in answered.rows()] == [first, second]
+
+
 def test_a_row_that_shows_late_is_not_lost(store: LabelStore, monkeypatch: pytest.MonkeyPatch) -> None:
     # PostgreSQL gives an id when a row is written, and shows the row when its transaction ends.
     ann, answered = store.labeler("Ann", "human"), Answered(store)

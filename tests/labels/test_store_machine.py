@@ -190,7 +190,9 @@ class StoreMachine(RuleBasedStateMachine):
             (query_id, answer, ("Ann", "Bob", "Cem")[who], MU[answer])  # type: ignore[index]
             for query_id, (_, answer, who) in live
         ]
-        self.answered.update()
+        before, new = self.answered.rows(), self.answered.update()
+        assert new is None or self.answered.rows() == before + new, "only what came behind all others is called new"
+        assert all(self.answered.row(row.query_id) == row for row in self.answered.rows())
         assert [(row.query_id, row.client_uuid, row.answer, row.mu) for row in self.answered.rows()] == [
             (query_id, uuid, answer, MU[answer])  # type: ignore[index]
             for query_id, (uuid, answer, _) in live

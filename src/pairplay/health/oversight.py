@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from pairplay.config import TrainConfig
@@ -52,7 +52,7 @@ class Oversight:
     def before_fit(
         self,
         comparisons: Sequence[Comparison],
-        answers: Callable[[], Iterable[AnswerRow]],
+        answer: Callable[[int], AnswerRow | None],
         rollout: Rollout,
         estimate: Estimate | None,
         *,
@@ -61,7 +61,7 @@ class Oversight:
     ) -> Metrics:
         """The figures of this iteration. `estimate` is the relabelled rollout; None before the model has learnt."""
         self._untaught = untaught(comparisons, counts, budget=self._budget)
-        self.watch.predict(self.model, comparisons, answers, step=step, trained=estimate is not None)
+        self.watch.predict(self.model, comparisons, answer, step=step, trained=estimate is not None)
         if estimate is None:
             return no_metrics()
         return self.watch.look(self.model, estimate, rollout, step=step)

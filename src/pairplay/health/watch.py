@@ -96,19 +96,18 @@ class Watch:
         self,
         model: Model,
         comparisons: Sequence[Comparison],
-        answers: Callable[[], Iterable[AnswerRow]],
+        answer: Callable[[int], AnswerRow | None],
         *,
         step: int,
         trained: bool,
     ) -> None:
         """Record what the model expects of the answers it has not met. `trained` says whether it has met any.
 
-        `answers` is asked only if there are such.
+        `answer` gives the one to a query that counts, if there is one.
         """
         new = [comparison for comparison in comparisons if comparison.key not in self.log]
         if not new:
             return
-        rows = {row.query_id: row for row in answers() if row.live}
         before = len(self.log) if trained else 0
         p_ED = model.probabilities(new)
         self.log.write(
@@ -125,7 +124,7 @@ class Watch:
             )
             # An answer may have been withdrawn since the comparisons were read: it is predicted when it comes back.
             for comparison, p_E in zip(new, p_ED.T, strict=True)
-            if (row := rows.get(comparison.key)) is not None and row.mu == comparison.mu
+            if (row := answer(comparison.key)) is not None and row.mu == comparison.mu
         )
 
     def measure(self, model: Model, comparisons: Sequence[Comparison]) -> None:

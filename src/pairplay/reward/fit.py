@@ -64,7 +64,6 @@ def fit(
     comparisons = comparisons[-model.config.buffer :]
     if not comparisons or pairs <= 0:
         return FitMetrics(None, None, None, None, 0, *_l2(model))
-    model.check(side for comparison in comparisons for side in (comparison.left, comparison.right))
     parts = split_of(model, comparisons, splitter)
     weight_ED, held_ED = parts.weight_ED, parts.held_ED
     mu_D = np.array([comparison.mu for comparison in comparisons], dtype=np.float32)
@@ -73,9 +72,10 @@ def fit(
     delta_ED = np.zeros(weight_ED.shape)
     batches = list(_batches(rng, len(comparisons), model.config.batch_pairs, pairs))
     visits = 0
-    visited = [comparisons[i] for i in np.unique(np.concatenate(batches))]
+    _, segments = unique([comparisons[i] for i in np.unique(np.concatenate(batches))])
+    model.check(segments)
     with model.training(rng):
-        inputs = model.prepare(unique(visited)[1])
+        inputs = model.prepare(segments)
         for number, batch in enumerate(batches, 1):
             chosen = [comparisons[i] for i in batch]
             loss_ED[:, batch], delta_ED[:, batch] = _step(model, chosen, weight_ED[:, batch], rng, inputs)
@@ -105,7 +105,8 @@ def splitter_of(config: RewardModelConfig, seed: int, pairs: Iterable[Pair] = ()
 def split_of(model: RewardModel, comparisons: Sequence[Comparison], splitter: Splitter | None = None) -> Split:
     """Who trains on these comparisons, given all that was ever asked."""
     splitter = splitter or splitter_of(model.config, model.seed)
-    splitter.add(Pair(comparison.key, comparison.left.id, comparison.right.id) for comparison in comparisons)
+    new = (comparison for comparison in comparisons if comparison.key not in splitter)
+    splitter.add(Pair(comparison.key, comparison.left.id, comparison.right.id) for comparison in new)
     return splitter.split([comparison.key for comparison in comparisons]).take(range(len(comparisons)))
 
 

@@ -85,6 +85,9 @@ class Splitter:
             self._family[pair.key] = left, right
             self._last = pair.key
 
+    def __contains__(self, key: int) -> bool:
+        return key in self._pairs
+
     def split(self, keys: Sequence[int]) -> Split:
         """The side of each of these pairs for each member, `[E, D]`. KeyError for one that was never added."""
         family_D2 = np.array([self._family[key] for key in keys], dtype=np.int64).reshape(-1, 2)

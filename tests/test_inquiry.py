@@ -1,0 +1,158 @@
+"""What was answered, kept up to date piece by piece, is what a fresh look at the label store finds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pairplay.compressed import Compressed
+from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig, preset
+from pairplay.envs.base import Envs
+from pairplay.envs.make import make_envs
+from pairplay.inquiry import Inquiry
+from pairplay.labels.store import LabelStore
+from pairplay.packing import segment_id
+from pairplay.run.layout import RunDir
+from pairplay.trainer import Trainer
+from pairplay.types import Answer, Footage, Query, Segment
+
+BUFFER = 6
+CONFIG = TrainConfig(
+    env_id="Pendulum-v1",
+    num_envs=2,
+    ppo=PPOConfig(num_steps=8, minibatch_size=8),
+    reward_model=RewardModelConfig(buffer=BUFFER),
+    queries=QueryConfig(pool=8),
+)
+
+
+def footage(number: int, *, pictures: bool = False) -> Footage:
+    frames = np.full((4, 8, 8), number, np.uint8) if pictures else np.full((4, 3), number, np.float32)
+    action = np.zeros(4, np.int64) if pictures else np.zeros((4, 1), np.float32)
+    segment = Segment(segment_id(frames, 0, action), frames, 0, action, env=0, step=0, iteration=number)
+    return Footage(segment, np.zeros((4, 8, 8, 3), np.uint8), np.zeros(4, np.float32))
+
+
+class Desk:
+    """Queries that are asked and answered by hand."""
+
+    def __init__(self, inquiry: Inquiry, envs: Envs) -> None:
+        self.inquiry = inquiry
+        self.envs = envs
+        self.ann = inquiry.store.labeler("Ann", "human")
+        self.asked: list[int] = []
+
+    def ask(self, left: Footage, right: Footage) -> int:
+        query = Query(left, right, "uniform", 0.0, "Which?")
+        self.asked.append(self.inquiry.store.add_query(query, left_clip="", right_clip="", step=0))
+        return self.asked[-1]
+
+    def answer(self, query_id: int, answer: Answer, uuid: str = "") -> None:
+        self.inquiry.store.lease(self.ann, only=[query_id])
+        self.inquiry.store.answer(self.ann, query_id, answer, client_uuid=uuid or f"{query_id}")
+
+    def check(self) -> list[int]:
+        """The keys of the comparisons, once they are seen to be those of a fresh look."""
+        mine = self.inquiry.comparisons()
+        with closing(Inquiry(self.inquiry.config, self.inquiry.run, self.inquiry.store, self.envs)) as fresh:
+            theirs = fresh.comparisons()
+            assert self.inquiry.trainable == fresh.trainable
+        assert [(c.key, c.left.id, c.right.id, c.mu) for c in mine] == [
+            (c.key, c.left.id, c.right.id, c.mu) for c in theirs
+        ]
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(one.left.frames, other.left.frames)
+            np.testing.assert_array_equal(one.right.action, other.right.action)
+        return [comparison.key for comparison in mine]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    envs = make_envs(CONFIG.env_id, CONFIG.num_envs, CONFIG.env, seed=1)
+    with closing(envs), LabelStore.open(tmp_path / "labels.db") as store:
+        run = RunDir.create(tmp_path / "run", CONFIG.env_id, CONFIG.seed)
+        with closing(Inquiry(CONFIG, run, store, envs)) as inquiry:
+            yield Desk(inquiry, envs)
+
+
+def test_answers_in_order_out_of_order_changed_and_withdrawn(desk: Desk) -> None:
+    pieces = [footage(number) for number in range(9)]
+    queries = [desk.ask(left, right) for left, right in pairwise(pieces)]
+    assert desk.check() == []
+    desk.answer(queries[1], "left")
+    desk.answer(queries[2], "skip")
+    assert desk.check() == [queries[1]]
+    desk.answer(queries[3], "tie")
+    assert desk.check() == [queries[1], queries[3]]
+    desk.answer(queries[0], "right")
+    assert desk.check() == [queries[0], queries[1], queries[3]]
+    desk.inquiry.store.undo(desk.ann, client_uuid=f"{queries[1]}")
+    assert desk.check() == [queries[0], queries[3]]
+    desk.answer(queries[1], "right", "again")
+    assert desk.check() == [queries[0], queries[1], queries[3]]
+    for query_id in queries[4:]:
+        desk.answer(query_id, "left")
+        desk.check()
+    assert desk.check() == [queries[1], *queries[3:]], "the latest six"
+    assert desk.inquiry.trainable == 7
+    desk.inquiry.store.undo(desk.ann, client_uuid=f"{queries[7]}")
+    assert desk.check() == [*queries[:2], *queries[3:7]], "what the buffer had no more room for is back"
+
+
+def test_a_segment_is_in_memory_once(desk: Desk) -> None:
+    pieces = [footage(number) for number in range(3)]
+    first, second = desk.ask(pieces[0], pieces[1]), desk.ask(pieces[2], pieces[1])
+    desk.answer(first, "left")
+    [one] = desk.inquiry.comparisons()
+    desk.answer(second, "left")
+    again, other = desk.inquiry.comparisons()
+    assert again is one
+    assert other.right is one.right
+
+
+def test_segments_of_the_pool_are_not_read_from_the_label_store(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pieces = [footage(number, pictures=True) for number in range(2)]
+    query_id = desk.ask(*pieces)
+    desk.inquiry.pool.add(pieces)
+    desk.answer(query_id, "left")
+
+    def only_none(ids: Sequence[str]) -> Iterator[Segment]:
+        assert list(ids) == []
+        return iter(())
+
+    monkeypatch.setattr(desk.inquiry.store, "segments", only_none)
+    [comparison] = desk.inquiry.comparisons()
+    assert isinstance(comparison.left.held, Compressed)
+    assert comparison.left.id == pieces[0].segment.id
+    np.testing.assert_array_equal(comparison.left.frames, pieces[0].segment.frames)
+
+
+def test_what_is_asked_is_drawn_while_the_next_rollout_is_played(tmp_path: Path) -> None:
+    base = preset("CartPole-v1")
+    config = replace(
+        base,
+        teacher="random",
+        total_timesteps=4 * 64,
+        num_envs=2,
+        ppo=replace(base.ppo, num_steps=32, minibatch_size=32, update_epochs=1),
+        queries=replace(base.queries, segment_length=4, explore_steps=64, min_answers=2, initial_share=0.1),
+    )
+    with closing(Trainer(config, RunDir.create(tmp_path / "run", config.env_id, 1))) as trainer:
+        assert trainer.inquiry is not None
+        publisher = trainer.inquiry.publisher
+        while not trainer.learning:
+            trainer.iterate()
+        asked = trainer.store.counts().asked
+        trainer.iterate()
+        held = len(publisher._held)
+        assert held > 0
+        assert trainer.store.counts().asked == asked
+        trainer.iterate()
+        publisher.flush()
+        assert trainer.store.counts().asked >= asked + held
