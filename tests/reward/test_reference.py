@@ -41,6 +41,26 @@ def test_the_latest_rollouts_share_a_bounded_memory(monkeypatch: pytest.MonkeyPa
     assert torch.isnan(reference.reward).all()
 
 
+def test_once_all_rollouts_have_their_share_only_new_states_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(reference_module.SIZE, True, 50)
+    reference = Reference.empty(IMAGE, members=1)
+    for count in range(1, ROLLOUTS + 1):
+        reference.add(make_rollout(IMAGE, T=40, seed=count), np.random.default_rng(count))
+    memory, before = reference.obs.data_ptr(), reference.obs.clone()
+    rollout = make_rollout(IMAGE, T=40, seed=99)
+    reference.add(rollout, np.random.default_rng(99))
+    assert reference.obs.data_ptr() == memory
+    new = reference.rollout == ROLLOUTS + 1
+    assert int(new.sum()) == 50 // ROLLOUTS
+    assert torch.equal(reference.obs[~new], before[~new])
+    assert sorted(reference.rank[new].tolist()) == list(range(50 // ROLLOUTS))
+    alone = Reference.empty(IMAGE, members=1)
+    alone.add(rollout, np.random.default_rng(99))
+    order = torch.argsort(reference.rank[new])
+    assert torch.equal(reference.obs[new][order], alone.obs[: 50 // ROLLOUTS])
+    assert torch.equal(reference.action[new][order], alone.action[: 50 // ROLLOUTS])
+
+
 def test_pictures_take_little_memory() -> None:
     bytes_each = 4 * 80 * 80
     assert SIZE[True] * bytes_each < 7e6

@@ -67,8 +67,13 @@ class Reference:
             "rollout": self.count.expand(len(chosen)),
             "rank": torch.arange(len(chosen)),
         }
+        out = torch.nonzero(~keep).flatten()
         for name, tensor in new.items():
-            setattr(self, name, torch.cat([getattr(self, name)[keep], tensor]))
+            held = getattr(self, name)
+            if len(out) == len(chosen):  # as soon as all rollouts have their share: megabytes stay where they are
+                held[out] = tensor
+            else:
+                setattr(self, name, torch.cat([held[keep], tensor]))
 
     def __len__(self) -> int:
         return len(self.obs)
