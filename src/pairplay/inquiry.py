@@ -156,6 +156,8 @@ class Inquiry:
         for query in queries:
             self.asked.add(frozenset((query.left.segment.id, query.right.segment.id)))
             self.publisher.publish(query, step=step)
+        if not self.spec.is_image:  # a simulator takes longer to draw than the loop to come round
+            self.publisher.begin()
 
     def _make_room(self, step: int) -> None:
         """Beside teachers, a person who does not answer holds nobody up: their oldest queries go, if they are many."""
