@@ -153,7 +153,9 @@ class AtariEnvs:
             raise ValueError(f"actions must be [{count}] integers in 0..{self.spec.num_actions - 1}: {action}")
 
     def capture(self, env: int) -> Picture:
-        return np.array(self._pictures[env])
+        picture: Picture = self._pictures[env]
+        picture.flags.writeable = False  # the emulator's own memory
+        return picture
 
     def painter(self) -> PicturePainter:
         return PicturePainter()

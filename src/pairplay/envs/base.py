@@ -34,7 +34,7 @@ class Envs(Protocol):
         """Play one action each: `[N]` int64, or `[N, A]` float32, which is clipped to the bounds here."""
 
     def capture(self, env: int) -> Array:
-        """What a person would see of the observation that `env` shows now, as a copy.
+        """What a person would see of the observation that `env` shows now: to be read, or copied, before it plays on.
 
         `[H, W, 3]` uint8, or `[S]` float64, a state from which the painter draws the picture later.
         After an episode end it is the first moment of the new episode, as the frames are.
