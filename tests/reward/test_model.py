@@ -10,6 +10,7 @@ import torch
 from pairplay.config import PPOConfig
 from pairplay.policy.networks import Policy
 from pairplay.reward import model as model_module
+from pairplay.reward.film import Film
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
 from pairplay.reward.normaliser import Affine
@@ -360,6 +361,27 @@ def test_bf16_predicts_nearly_the_same() -> None:
     rough = RewardModel(IMAGE, CONFIG, seed=0, device=torch.device("cpu"), precision="bf16").score(rollout)
     assert rough.dtype == np.float32
     assert 0 < np.abs(rough - exact).max() < 0.05 * exact.std() + 0.01
+
+
+@pytest.mark.parametrize(
+    ("states", "most", "threads", "sizes"),
+    [
+        (1888, 256, 2, [236] * 8),
+        (10, 4, 1, [4, 3, 3]),
+        (10, 4, 2, [3, 3, 2, 2]),
+        (8, 4, 1, [4, 4]),
+        (1, 4, 2, [1]),
+        (0, 4, 2, [0]),
+    ],
+)
+def test_pieces_are_equally_many_for_each_thread_and_equally_large(
+    states: int, most: int, threads: int, sizes: list[int]
+) -> None:
+    of = torch.arange(states)
+    pieces = Film(torch.zeros(1), torch.zeros(1), of, of + 1, of + 2).split(most, threads)
+    assert [len(piece.step) for piece in pieces] == sizes
+    assert torch.equal(torch.cat([piece.env for piece in pieces]), of + 1)
+    assert torch.equal(torch.cat([piece.action for piece in pieces]), of + 2)
 
 
 def test_segments_kept_small_are_judged_alike() -> None:

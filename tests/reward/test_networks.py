@@ -12,7 +12,7 @@ from pairplay.config import RewardModelConfig
 from pairplay.reward import model as model_module
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
-from pairplay.reward.networks import BatchNorm, Convolutions, EnsembleLinear, make_network
+from pairplay.reward.networks import BatchNorm, Convolutions, EnsembleConv, EnsembleLinear, make_network
 from pairplay.types import Comparison, EnvSpec, UserError
 
 from .examples import CONFIG, IMAGE, VECTOR, compare, make_model, make_rollout, make_segment
@@ -165,6 +165,18 @@ def test_batch_norm_by_hand() -> None:
     torch.testing.assert_close(norm.train()(x), standard, rtol=1e-4, atol=1e-4)
     # One mini-batch is all that is known, so it is known whole: mean 4, unbiased variance 20/3.
     torch.testing.assert_close(norm.train(False)(x), (x - 4.0) / (20 / 3) ** 0.5, rtol=1e-4, atol=1e-4)
+
+
+def test_outside_training_a_norm_goes_into_the_weights_before_it() -> None:
+    norm, conv = BatchNorm(6), EnsembleConv(3, 4, 2, 3, 2, shared=True, seed=0, name="c")
+    generator = torch.Generator().manual_seed(0)
+    for tensor in (norm.gain, norm.bias, norm.mean, norm.var, conv.bias):
+        tensor.data = torch.rand(6, generator=generator) + 0.1
+    x = torch.rand(5, 4, 9, 7, generator=generator)
+    apart = norm.train(False)(conv(x, 0.5))
+    torch.testing.assert_close(conv(x, 0.5, norm.known()), apart)
+    gain, shift = norm.known()
+    torch.testing.assert_close(x[:, :1] * gain[0] + shift[0], norm(x[:, :1].expand(-1, 6, -1, -1))[:, :1])
 
 
 def test_batch_norm_takes_a_single_value_by_what_is_known() -> None:

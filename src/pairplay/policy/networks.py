@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import PPOConfig
 from pairplay.hardware import Precision
+from pairplay.pixels import as_numbers, back_as_it_came
 from pairplay.policy.distributions import Backward, Estimates, categorical, draw_categorical, normal, normal_draws, race
 from pairplay.policy.twins import Twins
 from pairplay.recorded import Recorded
@@ -64,11 +65,15 @@ class PixelConv(nn.Conv2d):
     """A convolution of pixels 0…255, `[B, K, H, W]` uint8, as if they were scaled to [0, 1]."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        device = pixels.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
-        # Cast before the layout change, and scale some thousand weights by 1/255 rather than millions of pixels.
-        x = pixels.to(dtype).contiguous(memory_format=torch.channels_last)
-        return F.conv2d(x, self.weight * (1.0 / 255.0), self.bias, stride=self.stride)
+        # Some thousand weights are scaled by 1/255 rather than millions of pixels.
+        return F.conv2d(as_numbers(pixels), self.weight * (1.0 / 255.0), self.bias, stride=self.stride)
+
+
+class Features(nn.Flatten):
+    """`[B, C, H, W]` as rows."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return super().forward(back_as_it_came(pictures))
 
 
 def convolutions(network: str, stack: int, frame_shape: Sequence[int]) -> tuple[nn.Sequential, int]:
@@ -82,7 +87,7 @@ def convolutions(network: str, stack: int, frame_shape: Sequence[int]) -> tuple[
         side, channels = [(s - kernel) // stride + 1 for s in side], out
         if min(side) < 1:
             raise UserError(f"frames of {tuple(frame_shape)} are too small for the policy: use frame_size 80 or 84")
-    parts += [nn.Flatten(), _orthogonal(nn.Linear(channels * math.prod(side), width)), nn.ReLU(inplace=True)]
+    parts += [Features(), _orthogonal(nn.Linear(channels * math.prod(side), width)), nn.ReLU(inplace=True)]
     torso = nn.Sequential(*parts)
     torso.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
     return torso, width

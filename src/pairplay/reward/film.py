@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -21,6 +22,13 @@ class Film(NamedTuple):
     step: Tensor
     env: Tensor
     action: Tensor
+
+    def split(self, most: int, threads: int = 1) -> list[Film]:
+        """In pieces of at most so many states: equally many for each thread and equally large, so that none waits."""
+        pieces = math.ceil(len(self.step) / (most * threads)) * threads
+        pieces = max(1, min(pieces, len(self.step)))
+        parts = zip(*(torch.tensor_split(index, pieces) for index in (self.step, self.env, self.action)), strict=True)
+        return [self._replace(step=step, env=env, action=action) for step, env, action in parts]
 
 
 @dataclass(frozen=True)

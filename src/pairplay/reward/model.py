@@ -318,12 +318,11 @@ class RewardModel:
         env_B = torch.arange(N, device=self.device).repeat(T)
         action_B = self._tensor(rollout.action).flatten(0, 1)
         film = Film(self._tensor(rollout.frames), self._tensor(rollout.age), step_B, env_B, action_B)
-        chunks = self._chunks(film)
         if self.sharing is None:
-            parts = [self._forward(chunk, self.network) for chunk in chunks]
-        else:
-            parts = list(self.sharing.map(torch.no_grad()(partial(self._forward, network=self.network)), chunks))
-        return torch.cat(parts, dim=1).reshape(-1, T, N)
+            return self._predict(film).reshape(-1, T, N)
+        forward = torch.no_grad()(partial(self._forward, network=self.network))
+        parts = self.sharing.map(forward, film.split(CHUNK[self.device.type], threads=2))
+        return torch.cat(list(parts), dim=1).reshape(-1, T, N)
 
     def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
         """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
@@ -357,15 +356,10 @@ class RewardModel:
 
     def _predict(self, film: Film, network: Callable[[Tensor, Tensor], Tensor] | None = None) -> Tensor:
         """What `network` (by default the rewards) says of the film's states: `[E, B]` float32, chunk by chunk."""
-        parts = [self._forward(chunk, network or self.network) for chunk in self._chunks(film)]
-        return torch.cat(parts, dim=1)
-
-    def _chunks(self, film: Film) -> list[Film]:
         # In training the statistics of a mini-batch must be those of all of it.
         whole = self.network.training and self.config.batch_norm
-        size = len(film.step) if whole else CHUNK[self.device.type]
-        chunks = zip(*(torch.split(index, size) for index in film[2:]), strict=True)
-        return [film._replace(step=step, env=env, action=action) for step, env, action in chunks]
+        parts = [film] if whole else film.split(CHUNK[self.device.type])
+        return torch.cat([self._forward(part, network or self.network) for part in parts], dim=1)
 
     def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._run(network, *self._read(film))
@@ -373,10 +367,7 @@ class RewardModel:
     def _read(self, film: Film) -> tuple[Tensor, Tensor]:
         """What enters the networks: observations `[B, K, *F]` and actions `[B, A]`."""
         obs = stack_frames(film.frames, film.age, film.step, film.env, self.spec.stack)
-        if self.spec.is_image:
-            obs = obs.to(torch.bfloat16 if self.autocast else torch.float32)
-            obs = obs.contiguous(memory_format=torch.channels_last)
-        else:
+        if not self.spec.is_image:
             obs = self.inputs.normalise(obs.flatten(2)).float()
         return obs, self._action_input(film.action)
 

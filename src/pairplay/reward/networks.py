@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import RewardModelConfig
+from pairplay.pixels import as_numbers, back_as_it_came
+from pairplay.reward import integers
 from pairplay.seeding import torch_rng
 from pairplay.types import EnvSpec, UserError
 
@@ -24,6 +26,8 @@ LAYERS = {
 member half as wide, for there are several."""
 SLOPE = 0.01
 """Of the leaky rectifiers."""
+EPSILON = 1e-5
+"""What a norm adds to a variance."""
 HEAD_GAIN = 0.1
 """First predictions are small: the error term flattens the loss of a pair that is confidently wrong from the start."""
 
@@ -73,10 +77,16 @@ class EnsembleConv(nn.Module):
         self.stride = stride
         self.groups = 1 if shared else members
 
-    def forward(self, x: Tensor, scale: float = 1.0) -> Tensor:
-        """The convolution of `x · scale`."""
-        weight = self.weight if scale == 1.0 else self.weight * scale
-        return F.conv2d(x, weight, self.bias, stride=self.stride, groups=self.groups)
+    def forward(self, x: Tensor, scale: float = 1.0, norm: tuple[Tensor, Tensor] | None = None) -> Tensor:
+        """The convolution of `x · scale`, and of that `· gain + shift`, the `norm`: in the weights it costs nothing."""
+        weight: Tensor = self.weight if scale == 1.0 else self.weight * scale
+        bias: Tensor = self.bias
+        if norm is not None:
+            gain, shift = norm
+            weight, bias = weight * gain[:, None, None, None], bias * gain + shift
+        if x.dtype == torch.uint8:
+            return integers.convolve(x, weight, bias, self.stride)
+        return F.conv2d(x, weight, bias, stride=self.stride, groups=self.groups)
 
 
 class BatchNorm(nn.Module):
@@ -103,7 +113,12 @@ class BatchNorm(nn.Module):
         if training:
             self.batches += 1
         momentum = max(0.1, 1.0 / float(self.batches)) if training else 0.0
-        return F.batch_norm(x, self.mean, self.var, self.gain, self.bias, training=training, momentum=momentum)
+        return F.batch_norm(x, self.mean, self.var, self.gain, self.bias, training, momentum, EPSILON)
+
+    def known(self) -> tuple[Tensor, Tensor]:
+        """What it does outside training: each channel `· gain + shift`."""
+        gain = self.gain * torch.rsqrt(self.var + EPSILON)
+        return gain, self.bias - self.mean * gain
 
 
 class Head(nn.Module):
@@ -152,13 +167,24 @@ class Convolutions(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
     def forward(self, obs_BKF: Tensor) -> Tensor:
-        # 1/255 goes into the small weights instead of the large pictures; integers to 255 are exact in bf16 too.
-        x = obs_BKF
+        # 1/255 goes into the small weights instead of the large pictures.
+        x = obs_BKF if self._takes_bytes(obs_BKF) else as_numbers(obs_BKF)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            x = F.leaky_relu(norm(conv(x, scale=1.0 if i else 1.0 / 255.0)), SLOPE, inplace=True)
+            scale = 1.0 if i else 1.0 / 255.0
+            if isinstance(norm, BatchNorm) and not self.training:
+                x = conv(x, scale, norm.known())
+            else:
+                x = norm(conv(x, scale))
+            x = F.leaky_relu(x, SLOPE, inplace=True)
             if self.training and self.dropout:
                 x = self._drop(x)
-        return x.reshape(len(x), self.members, -1).transpose(0, 1)
+        return back_as_it_came(x).reshape(len(x), self.members, -1).transpose(0, 1)
+
+    def _takes_bytes(self, obs_BKF: Tensor) -> bool:
+        """Whether to compute with pixels as they are: not to learn from them, where bf16 would do, and it is faster."""
+        bytes_on_cpu = obs_BKF.dtype == torch.uint8 and obs_BKF.device.type == "cpu"
+        coarse = torch.is_autocast_enabled("cpu") and not (self.training or torch.is_grad_enabled())
+        return bytes_on_cpu and coarse and integers.supported()
 
     def _drop(self, x: Tensor) -> Tensor:
         """Drops whole feature maps: the neighbours of a single dropped pixel would give it away."""
