@@ -225,6 +225,26 @@ if {how!r} == "interrupt":
     assert ended.returncode in ((0,) if how == "exit" else (1, 130, -2)), ended.stderr.decode()
 
 
+def test_clips_of_games_are_encoded_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pairplay.publisher.encode", None)  # nobody encodes here
+    with LabelStore.open(tmp_path / "labels.db") as store:
+        publisher = Publisher(store, tmp_path, PicturePainter(), clip_fps=15.0, aside=True)
+        for right in (1, 2):
+            publisher.publish(query(0, right), step=0)
+        publisher.flush()
+        assert store.counts().asked == 2
+        assert sorted(len(decode(path)) for path in tmp_path.glob("*.mp4")) == [4, 4, 4]
+        assert publisher._processes is not None
+        encoder = publisher._processes._free.get()
+        publisher._processes._free.put(encoder)
+        encoder.helper._process.kill()
+        publisher.publish(query(3, 4), step=0)
+        with pytest.raises(ChildProcessError, match="encoded clips has ended"):
+            publisher.flush()
+        publisher.close()
+        assert encoder.helper._process.returncode is not None
+
+
 def test_fast_simulators_are_thinned_to_what_a_person_sees(tmp_path: Path) -> None:
     with LabelStore.open(tmp_path / "labels.db") as store:
         publisher = Publisher(store, tmp_path, PicturePainter(), clip_fps=60.0)

@@ -62,8 +62,15 @@ class Inquiry:
                 "rewards (--teacher oracle --queries.clips none), or train on them (--reward env)"
             )
         painter = envs.painter() if self.filmed else None
-        still = config.queries.clips == "still"
-        self.publisher = Publisher(store, run.clips, painter, clip_fps=envs.spec.clip_fps, still=still)
+        # The clips of a simulator take longer to draw than to encode, and drawing has to be done here.
+        self.publisher = Publisher(
+            store,
+            run.clips,
+            painter,
+            clip_fps=envs.spec.clip_fps,
+            still=config.queries.clips == "still",
+            aside=envs.spec.is_image,
+        )
         self.panel = Panel.from_config(config, store, envs.spec, run.clips)
         self.pace = Pace(config.queries.behind)
         self.schedule = LabelSchedule(

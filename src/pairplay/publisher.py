@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from pairplay.cores import available_cores, step_back
 from pairplay.envs.base import Painter
+from pairplay.helper import POSSIBLE
 from pairplay.labels.records import NO_CLIP
 from pairplay.labels.store import LabelStore
 from pairplay.run.clips import encode, picture_stride, save_clip
+from pairplay.run.encoders import Encoders
 from pairplay.types import Array, Footage, Picture, Query
 
 CORES_AN_ENCODER = 4
@@ -39,11 +41,19 @@ class Publisher:
     environments than while it launches computations. One thread draws, so that a simulator's renderer lives in the
     thread that uses it, several encode where there are many cores, and one files. The queue is as long as the number of
     queries `publish` was given room for: ask `waiting` first. A failure in a worker is raised by the next call. `still`
-    draws the middle picture of each clip only; without a painter nothing is drawn, and clips have no name.
+    draws the middle picture of each clip only; without a painter nothing is drawn, and clips have no name. `aside`
+    lets processes of their own encode, where that is possible.
     """
 
     def __init__(
-        self, store: LabelStore, clips: Path, painter: Painter | None, *, clip_fps: float, still: bool = False
+        self,
+        store: LabelStore,
+        clips: Path,
+        painter: Painter | None,
+        *,
+        clip_fps: float,
+        still: bool = False,
+        aside: bool = False,
     ) -> None:
         self._store = store
         self._clips = clips
@@ -56,6 +66,7 @@ class Publisher:
             ThreadPoolExecutor(threads, thread_name_prefix=name, initializer=step_back)
             for threads, name in ((1, "drawing"), (encoders, "encoding"), (1, "filing"))
         )
+        self._processes = Encoders(clips, encoders) if aside and POSSIBLE and painter is not None else None
         # Pictures that are drawn and not encoded yet fill memory: the drawer waits.
         self._room = Semaphore(encoders + 1)
         self._held: deque[tuple[Query, int]] = deque()
@@ -116,6 +127,8 @@ class Publisher:
             for worker in workers:
                 worker.shutdown(wait=False, cancel_futures=True)
             raise
+        if self._processes is not None:
+            self._processes.close()
         self.flush()
 
     def _collect(self) -> None:
@@ -146,6 +159,8 @@ class Publisher:
 
     def _encode(self, pictures: Picture) -> str:
         try:
+            if self._processes is not None:
+                return self._processes(pictures, self._clip_fps)
             return save_clip(self._clips, encode(pictures, self._clip_fps))
         finally:
             self._room.release()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec as Registration
@@ -16,6 +15,7 @@ from pairplay.envs.base import Envs
 from pairplay.envs.fair import check_ends, simulator_options
 from pairplay.envs.hidden_ends import HiddenEnds
 from pairplay.envs.score_masks import rectangles
+from pairplay.helper import POSSIBLE
 from pairplay.names import search_here
 from pairplay.types import UserError
 
@@ -67,8 +67,7 @@ def count_processes(env_id: str, num_envs: int, config: EnvConfig) -> int:
                 "environments are slow enough to gain by several"
             )
         return 1
-    # Workers are spoken to through descriptors that they inherit.
-    if os.name != "posix":
+    if not POSSIBLE:
         return 1
     return min(num_envs, wanted or available_cores())
 

@@ -9,13 +9,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import socket
-import subprocess
-import sys
-import tempfile
-import weakref
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -24,12 +18,13 @@ from gymnasium.envs.registration import EnvSpec as Registration
 from pairplay.config import EnvConfig
 from pairplay.envs.base import Painter
 from pairplay.envs.control import ControlEnvs
-from pairplay.types import Array, EnvSpec, Step, UserError
+from pairplay.helper import Helper, shared_memory
+from pairplay.types import Array, EnvSpec, Step
 
 # N environments, A action dimensions, S numbers in a simulator state
 
 STEP, RESET = b"step", b"reset"
-"""What a worker is told; its first word is which environments are its own. It answers nothing, or what went wrong."""
+"""What a worker is told; its first word is which environments are its own. It has nothing to say."""
 GRACE_S = 5.0
 """How long a worker may take to notice that nobody needs it any more."""
 
@@ -81,10 +76,10 @@ class ParallelEnvs:
         self, registration: Registration, num_envs: int, config: EnvConfig, *, seed: int, processes: int
     ) -> None:
         firsts = [num_envs * part // processes for part in range(processes + 1)]
-        memory = _memory()
+        memory = shared_memory()
         try:
             # They import their libraries while this process makes its own environments.
-            self._workers = [_Worker(memory) for _ in range(processes - 1)]
+            self._workers = [_worker(memory) for _ in range(processes - 1)]
             self._own = ControlEnvs(registration, firsts[1], config, seed=seed)
             self.num_envs = self.recordable = num_envs
             self.spec = self._own.spec
@@ -120,7 +115,7 @@ class ParallelEnvs:
         )
 
     def capture(self, env: int) -> Array:
-        return self._own.capture(env) if env < self._own.num_envs else self._block.captures[env].copy()
+        return self._own.capture(env) if env < self._own.num_envs else self._block.captures[env]
 
     def painter(self) -> Painter:
         return self._own.painter()
@@ -136,6 +131,12 @@ class ParallelEnvs:
             worker.answer()
 
 
+def _worker(memory: int) -> Helper:
+    """A process that plays some of the environments, once it is told which."""
+    does = "played some of the environments (--env.processes 1 plays all of them in one)"
+    return Helper("pairplay.envs.worker", memory, memory=memory, does=does, patience_s=GRACE_S)
+
+
 def put(block: Block, envs: slice, step: Step) -> None:
     """Write down what these environments did."""
     block.frames[envs] = step.frames
@@ -144,71 +145,3 @@ def put(block: Block, envs: slice, step: Step) -> None:
     block.terminated[envs] = step.terminated
     block.truncated[envs] = step.truncated
     block.lost[envs] = step.lost
-
-
-class _Worker:
-    """A process that plays some of the environments, as seen from here. It ends when nobody can speak to it any more.
-
-    Not by `multiprocessing`: its children import the program that was started, which need not expect that.
-    """
-
-    def __init__(self, memory: int) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            words = [sys.executable, "-m", "pairplay.envs.worker", str(theirs.fileno()), str(memory)]
-            # In a session of its own: Ctrl-C is for the run, which ends its workers when it has saved.
-            self._process = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(), memory), start_new_session=True
-            )
-        self._connection = Connection(ours.detach())
-        self._asked = False
-        # Whoever forgets to close environments should not be left with their processes.
-        self._end = weakref.finalize(self, _end, self._connection, self._process)
-
-    def ask(self, command: bytes) -> None:
-        """Give it something to do, once it has done what it was asked before."""
-        self.answer()
-        try:
-            self._connection.send_bytes(command)
-        except OSError as error:
-            raise self._death() from error
-        self._asked = True
-
-    def answer(self) -> None:
-        """Wait until it has done what it was asked. Raises what went wrong there."""
-        if not self._asked:
-            return
-        self._asked = False
-        try:
-            wrong = self._connection.recv_bytes()
-        except (EOFError, OSError) as error:
-            raise self._death() from error
-        if wrong:
-            said = json.loads(wrong)
-            raise UserError(said["text"]) if said["users"] else RuntimeError(said["text"])
-
-    def close(self) -> None:
-        self._end()
-
-    def _death(self) -> ChildProcessError:
-        return ChildProcessError(
-            f"a process that played some of the environments has ended (exit code {self._process.wait(GRACE_S)}). "
-            "Resume the run; with --env.processes 1 all are played in one process"
-        )
-
-
-def _end(connection: Connection, process: subprocess.Popen[bytes]) -> None:
-    connection.close()
-    try:
-        process.wait(GRACE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _memory() -> int:
-    """The descriptor of a file that no folder shows, in memory where the system can."""
-    if hasattr(os, "memfd_create"):
-        return os.memfd_create("pairplay-envs")
-    with tempfile.TemporaryFile() as file:
-        return os.dup(file.fileno())
