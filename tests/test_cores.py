@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pairplay.cores import LAST, STEPS_BACK, step_back
+from pairplay import cores
+from pairplay.cores import LAST, STEPS_BACK, sleep_while_waiting, step_back
 
 
 def nice() -> int:
@@ -34,3 +36,35 @@ def test_where_threads_have_no_priority_nothing_happens(monkeypatch: pytest.Monk
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delattr(os, "setpriority")
     step_back()
+
+
+@pytest.mark.parametrize(
+    ("count", "before", "after"), [(2, None, "PASSIVE"), (3, "ACTIVE", "ACTIVE"), (4, None, None), (1, None, "PASSIVE")]
+)
+def test_on_few_cores_threads_that_wait_sleep(
+    monkeypatch: pytest.MonkeyPatch, count: int, before: str | None, after: str | None
+) -> None:
+    monkeypatch.setattr(cores, "available_cores", lambda: count)
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if before is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", before)
+    sleep_while_waiting()
+    found = os.environ.pop("OMP_WAIT_POLICY", None)
+    assert found == after
+
+
+def test_the_command_decides_that_before_torch_is_imported() -> None:
+    program = (
+        "import os, sys\n"
+        "import pairplay.cores\n"
+        "pairplay.cores.available_cores = lambda: 2\n"
+        "import pairplay.cli as cli\n"
+        "def look(words):\n"
+        "    print('torch' in sys.modules, os.environ['OMP_WAIT_POLICY'])\n"
+        "    return 0\n"
+        "cli.COMMANDS['train'] = look, ''\n"
+        "cli.main(['train'])\n"
+    )
+    kept = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    said = subprocess.run([sys.executable, "-c", program], env=kept, check=True, capture_output=True, text=True)
+    assert said.stdout.split() == ["False", "PASSIVE"]

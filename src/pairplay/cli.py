@@ -19,6 +19,7 @@ from tyro.conf import Positional
 
 import pairplay
 from pairplay.config import PRESETS, TrainConfig, check_options, preset
+from pairplay.cores import sleep_while_waiting
 from pairplay.names import unknown
 from pairplay.types import UserError
 
@@ -367,6 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[0] not in COMMANDS:
             raise UserError(unknown("command", words[0], COMMANDS))
+        sleep_while_waiting()
         return COMMANDS[words[0]][0](words[1:])
     except UserError as error:
         err.print(f"pairplay: {error}", markup=False, style="red")

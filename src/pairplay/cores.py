@@ -1,4 +1,4 @@
-"""The processor cores: how many this process may use, and which of its threads come last."""
+"""The processor cores: how many this process may use, which of its threads come last, and how they wait."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import threading
 STEPS_BACK = 10
 """Of nice: a tenth of what another thread gets of a core that both want."""
 LAST = 19
+PLENTY = 4
+"""Cores: what is computed in halves then has two threads for each."""
 
 
 def available_cores() -> int:
@@ -16,6 +18,16 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def sleep_while_waiting() -> None:
+    """Let threads that share one of torch's operations sleep once it is done. To be called before torch is imported.
+
+    They would look for the next one for some milliseconds, on a core that on small machines somebody else needs. Where
+    there are many cores they may: there they are called again at once. OMP_WAIT_POLICY, if it is set, stays.
+    """
+    if available_cores() < PLENTY:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def step_back() -> None:
