@@ -209,6 +209,8 @@ def main() -> int:
     began = time.monotonic()
     chosen = [claim for claim in CLAIMS if options.only in f"{claim.ours} {claim.theirs}"]
     names = {name for claim in chosen for name in (claim.ours, claim.theirs)}
+    if not names:
+        parser.error(f"--only {options.only}: nobody has this in the name: {', '.join(c.name for c in contenders())}")
     wanted = [contender for contender in contenders() if contender.name in names]
     if options.install:
         for library in PEERS:
