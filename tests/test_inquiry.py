@@ -15,6 +15,7 @@ from pairplay.compressed import Compressed
 from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig, preset
 from pairplay.envs.base import Envs
 from pairplay.envs.make import make_envs
+from pairplay.helper import POSSIBLE
 from pairplay.inquiry import Inquiry
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
@@ -155,6 +156,8 @@ def test_games_are_drawn_while_the_next_rollout_is_played_and_simulators_at_once
         trainer.iterate()
         held = len(publisher._held)
         assert (held == 0) == at_once
+        # What is drawn in a moment is encoded by a process that does not want Python's lock.
+        assert (publisher._processes is None) == (at_once or not POSSIBLE)
         trainer.iterate()
         publisher.flush()
         assert trainer.store.counts().asked > asked
