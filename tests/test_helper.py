@@ -67,6 +67,18 @@ def test_it_does_what_it_is_told_with_what_lies_in_memory(helper: Helper, memory
     assert helper.answer() == b" new"
 
 
+def test_no_file_of_the_working_directory_takes_a_librarys_place(
+    memory: int, helper: Helper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "subprocess.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.chdir(tmp_path / "here")
+    here = Helper("backwards", memory, memory=memory, does="says things backwards", patience_s=1.0)
+    here.ask(b"abc")
+    assert here.answer() == b"cba ok."
+    here.close()
+
+
 def test_what_goes_wrong_there_is_raised_here_and_it_goes_on(helper: Helper) -> None:
     helper.ask(b"user")
     with pytest.raises(UserError, match="say it otherwise"):

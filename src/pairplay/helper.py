@@ -40,7 +40,8 @@ class Helper:
         ours, theirs = socket.socketpair()
         self._does = does
         with theirs:
-            words = [sys.executable, "-m", module, str(theirs.fileno()), *map(str, arguments)]
+            # -P: no file of the working directory takes the place of a library's.
+            words = [sys.executable, "-P", "-m", module, str(theirs.fileno()), *map(str, arguments)]
             # A group of its own, which a terminal does not interrupt. Not a session: Linux shares cores out between
             # sessions first, and would not let this one come last.
             self._process = subprocess.Popen(
