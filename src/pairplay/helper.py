@@ -24,6 +24,8 @@ POSSIBLE = os.name == "posix"
 """Elsewhere a process does not inherit the descriptors through which it is spoken to."""
 DONE, FAILED = b"+", b"-"
 """How an answer begins."""
+ENDING_S = 5.0
+"""How long a process that speaks no more may take to end."""
 
 
 class Helper:
@@ -79,7 +81,7 @@ class Helper:
         self._end()
 
     def _death(self) -> ChildProcessError:
-        code = self._process.wait(5.0)
+        code = self._process.wait(ENDING_S)
         return ChildProcessError(f"a process that {self._does} has ended (exit code {code}). Resume the run")
 
 

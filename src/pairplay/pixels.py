@@ -19,8 +19,8 @@ def as_numbers(pixels: Tensor) -> Tensor:
 def back_as_it_came(features: Tensor) -> Tensor:
     """The same `[B, C, H, W]`; their gradient will have the channels last, as they do.
 
-    What makes rows of them hands it back with the channels first, and on a CPU each layer before that then takes up to
-    ten times as long.
+    What makes rows of them hands it back with the channels first, and on a CPU each layer before that then takes
+    several times as long (docs/decisions/042).
     """
     if features.requires_grad and features.device.type == "cpu":
         features.register_hook(_channels_last)  # type: ignore[no-untyped-call]

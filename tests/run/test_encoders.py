@@ -62,7 +62,7 @@ def test_several_threads_each_get_their_own(encoders: Encoders, tmp_path: Path) 
         assert max(threads.map(one, range(4))) < 15, "two different clips are 85 apart"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing comes last")
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere `step_back` changes nothing")
 def test_whoever_plays_comes_before_whoever_encodes(encoders: Encoders) -> None:
     encoders(pictures(0), 15.0)
     encoders(pictures(0), 15.0)
