@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from pairplay.helper import POSSIBLE
 from pairplay.inquiry import Inquiry
 from pairplay.labels.store import LabelStore
 from pairplay.packing import segment_id
+from pairplay.queries.schedule import LabelSchedule
 from pairplay.run.layout import RunDir
 from pairplay.trainer import Trainer
 from pairplay.types import Answer, Footage, Query, Segment
@@ -161,3 +163,46 @@ def test_games_are_drawn_while_the_next_rollout_is_played_and_simulators_at_once
         trainer.iterate()
         publisher.flush()
         assert trainer.store.counts().asked > asked
+
+
+def test_the_budget_is_followed_without_being_counted_anew(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    inquiry = desk.inquiry
+    inquiry.config = replace(CONFIG, labels=3, teacher="oracle", queries=replace(CONFIG.queries, expire_steps=100))
+    inquiry.schedule = LabelSchedule(3, 1000, 1.0, 1e6)
+    inquiry.publisher._painter = None
+
+    def ask(step: int) -> int:
+        before = inquiry.publisher.waiting + inquiry.store.counts().asked
+        inquiry.ask(None, step=step, iteration=step, learning=False)
+        inquiry.publisher.flush()
+        return inquiry.store.counts().asked - before
+
+    withdrawn: list[int] = []
+    expire = inquiry.store.expire
+
+    def counting(*words: Any, **more: Any) -> int:
+        withdrawn.append(expire(*words, **more))
+        return withdrawn[-1]
+
+    monkeypatch.setattr(inquiry.store, "expire", counting)
+    assert inquiry.windows(0), "nothing was asked yet"
+    inquiry.pool.add([footage(number) for number in range(4)])
+    assert ask(0) == 2, "there are no more fresh segments"
+    assert inquiry.windows(1), "one question is left"
+    assert withdrawn == [], "nothing was open"
+    inquiry.pool.add([footage(number) for number in range(4, 8)])
+    assert ask(50) == 1
+    assert not inquiry.windows(2), "all were asked"
+    assert ask(60) == 0
+    assert withdrawn == [0, 0]
+    assert not inquiry.windows(3)
+    inquiry.pool.add([footage(number) for number in range(8, 12)])
+    assert ask(101) == 2, "the first two were answered by nobody"
+    assert withdrawn[2:] == [2]
+    inquiry.pool.add([footage(number) for number in range(12, 14)])
+    assert ask(151) == 1
+    assert not inquiry.windows(4)
+    for row in inquiry.store.open_steps():
+        desk.answer(row, "left")
+    assert ask(400) == 0
+    assert len(withdrawn) == 4, "none is open any more"

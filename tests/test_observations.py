@@ -32,6 +32,24 @@ def test_a_stack_is_the_latest_frames_of_one_episode(shape: tuple[int, ...]) -> 
     assert torch.equal(found, by_hand(frames, age, step, env))
 
 
+@pytest.mark.parametrize("age", [9, 0], ids=["grown", "young"])
+def test_whole_steps_are_stacked_where_they_lie(age: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    frames = torch.from_numpy(random.integers(0, 256, (STACK - 1 + 7, 3, 6, 5)).astype(np.uint8))
+    ages = torch.arange(age, age + 7)[:, None].expand(7, 3).contiguous()
+    step, env = torch.arange(7).repeat_interleave(3)[4:17], torch.arange(3).repeat(7)[4:17]
+    expected = by_hand(frames, ages, step, env)
+    gathered: list[int] = []
+    gather = Tensor.index_select
+    monkeypatch.setattr(Tensor, "index_select", lambda *words: gathered.append(1) or gather(*words))
+    assert torch.equal(stack_frames(frames, ages, step, env, STACK), expected)
+    assert len(gathered) == (age == 0), "an episode's first frame stands for those before it"
+    # One picture that lies elsewhere, and all have to be gathered.
+    step[5] = 6
+    assert torch.equal(stack_frames(frames, ages, step, env, STACK), by_hand(frames, ages, step, env))
+    assert len(gathered) == 1 + (age == 0)
+
+
 def test_the_values_of_a_pixel_are_side_by_side() -> None:
     planes = [np.full((2, 3, 5), plane, np.uint8) for plane in range(STACK)]
     found = interleaved(planes)

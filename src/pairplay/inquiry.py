@@ -86,6 +86,8 @@ class Inquiry:
         self.answered = Answered(store)
         self.trainable = 0
         """Answers so far that train, those included which the buffer holds no more."""
+        self._left: int | None = None
+        """Of the budget, after the last `ask`: nothing else spends of it or adds to it. None before the first."""
         self._comparisons: dict[int, Comparison] = {}
         self._segments: WeakValueDictionary[str, Segment] = WeakValueDictionary()
         """Those that stand in comparisons."""
@@ -94,7 +96,7 @@ class Inquiry:
 
     def windows(self, iteration: int) -> list[Window]:
         """What to film of the next rollout; nothing once the budget is spent."""
-        if self._open_budget() <= 0:
+        if self._left is not None and self._left <= 0:
             return []
         return draw_windows(
             rng(self.config.seed, "windows", iteration),
@@ -142,10 +144,11 @@ class Inquiry:
 
         `model` is needed once the policy learns.
         """
-        if self.config.queries.expire_steps:
-            self.store.expire(step - self.config.queries.expire_steps)
-        self._make_room(step)
-        wanted = self._wanted(step, learning=learning)
+        counts, waiting = self.tally()
+        if counts.open and self._withdraw(step):
+            counts, waiting = self.tally()
+        self._left = self.config.labels - counts.answered - waiting
+        wanted = self._wanted(step, counts, waiting, learning=learning)
         if not wanted:
             return
         queries = select(
@@ -160,18 +163,26 @@ class Inquiry:
             # Before anything is learnt there is time to wait for behaviour that was not shown yet.
             repeat=learning,
         )
+        self._left -= len(queries)
         for query in queries:
             self.asked.add(frozenset((query.left.segment.id, query.right.segment.id)))
             self.publisher.publish(query, step=step)
         if not self.spec.is_image:  # a simulator takes longer to draw than the loop to come round
             self.publisher.begin()
 
-    def _make_room(self, step: int) -> None:
-        """Beside teachers, a person who does not answer holds nobody up: their oldest queries go, if they are many."""
+    def _withdraw(self, step: int) -> int:
+        """Take back what nobody answered in time; how many.
+
+        Beside teachers, a person who does not answer holds nobody up: their oldest queries go, if they are many.
+        """
+        queries, withdrawn = self.config.queries, 0
+        if queries.expire_steps:
+            withdrawn = self.store.expire(step - queries.expire_steps)
         if self.panel.human and self.panel.seats:
             theirs = self.panel.of_the_person(self.store.open_steps())
-            surplus = theirs[: max(0, len(theirs) - self.config.queries.max_pending)]
-            self.store.expire(step + 1, only=surplus)
+            surplus = theirs[: max(0, len(theirs) - queries.max_pending)]
+            withdrawn += self.store.expire(step + 1, only=surplus)
+        return withdrawn
 
     def answer(self, step: int, context: TeacherContext) -> None:
         """Let synthetic teachers answer what is theirs and due by now; a slow one answers what was asked long ago."""
@@ -216,14 +227,9 @@ class Inquiry:
             return self.config.queries.min_answers or FIRST_ANSWERS
         return max(1, self.schedule.target(0))
 
-    def _open_budget(self) -> int:
-        counts, waiting = self.tally()
-        return self.config.labels - counts.answered - waiting
-
-    def _wanted(self, step: int, *, learning: bool) -> int:
-        """How many queries to publish now."""
-        queries, (counts, waiting) = self.config.queries, self.tally()
-        due = self.schedule.target(step)
+    def _wanted(self, step: int, counts: Counts, waiting: int, *, learning: bool) -> int:
+        """How many queries to publish now, given the `tally`."""
+        queries, due = self.config.queries, self.schedule.target(step)
         if not learning:
             # Skips do not count as first answers; and a person should find a queue that does not run dry.
             needed = self.first_answers * (2 if self.panel.human else 1) + counts.skipped

@@ -169,17 +169,20 @@ class Trainer:
         if self.inquiry is not None and self.oversight is not None:
             with in_phase("ask"):
                 comparisons = self._ask(self.inquiry)
+                tally = self.inquiry.tally()
             with in_phase("watch"):
-                answer, counts = self.inquiry.answered.row, self.store.counts()
+                answer = self.inquiry.answered.row
                 metrics |= self.oversight.before_fit(
-                    comparisons, answer, rollout, estimate, step=self.step, counts=counts
+                    comparisons, answer, rollout, estimate, step=self.step, counts=tally[0]
                 )
             with in_phase("fit"):
                 self._begin_fit(comparisons, self.inquiry, self.oversight)
+        else:
+            tally = self.store.counts(), 0
         self.iteration += 1
         self.last_iteration_s = time.perf_counter() - began
         self.seconds += self.last_iteration_s
-        return self._record(phase, metrics, fps=rollout.env_reward.size / self.last_iteration_s)
+        return self._record(phase, metrics, *tally, fps=rollout.env_reward.size / self.last_iteration_s)
 
     def _keep_pace(self) -> None:
         """Wait for a person who is behind, if that was asked for."""
@@ -307,8 +310,7 @@ class Trainer:
 
     # -- what is written down ------------------------------------------------------------------------------------
 
-    def _record(self, phase: str, metrics: Metrics, *, fps: float) -> Snapshot:
-        counts, waiting = self.inquiry.tally() if self.inquiry else (self.store.counts(), 0)
+    def _record(self, phase: str, metrics: Metrics, counts: Counts, waiting: int, *, fps: float) -> Snapshot:
         metrics = {
             "time/iterations": float(self.iteration),
             "time/total_timesteps": float(self.step),

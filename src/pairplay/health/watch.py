@@ -244,7 +244,7 @@ def informed(predictions: Iterable[Prediction]) -> list[Prediction]:
 
 def predictions_and_answers(predictions: Sequence[Prediction]) -> tuple[FloatArray, FloatArray]:
     """P[left] averaged over the members, and μ; `[D]` each."""
-    p_D = np.array([np.mean(prediction.p) for prediction in predictions], np.float32)
+    p_D = np.array([sum(prediction.p) / len(prediction.p) for prediction in predictions], np.float32)
     return p_D, np.array([prediction.mu for prediction in predictions], np.float32)
 
 

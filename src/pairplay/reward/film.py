@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pairplay.compressed import Compressed
 from pairplay.types import Array, Comparison, IntArray, Segment
 
 
@@ -41,18 +42,21 @@ class Inputs:
     """The row of each segment's first step."""
 
 
-SHELF_BYTES = 2 * 2**30
-"""Frames that a `Shelf` keeps on a GPU: those of the 3,000 latest answers on Atari take 1.1 GB."""
+SHELF_BYTES = {"cpu": 64 * 2**20, "cuda": 2 * 2**30}
+"""Frames that a `Shelf` keeps: on a GPU those of the 3,000 latest answers on Atari, which take 1.1 GB, in the
+processor's memory those of some 250 of Enduro."""
 
 
 class Shelf:
-    """The frames of segments where the networks compute. On a GPU they stay there: the same clips are asked for again
-    and again, and expanding and sending them takes longer than learning from them.
+    """The frames of segments where the networks compute, ready for them: the same clips are asked for again and again.
+
+    To a GPU they are sent once, for sending them takes longer than learning from them. On a CPU those that are kept
+    compressed are expanded once.
     """
 
-    def __init__(self, device: torch.device, *, most_bytes: int = SHELF_BYTES) -> None:
+    def __init__(self, device: torch.device, *, most_bytes: int | None = None) -> None:
         self._device = device
-        self._most_bytes = most_bytes if device.type == "cuda" else 0
+        self._most_bytes = SHELF_BYTES[device.type] if most_bytes is None else most_bytes
         self._bytes = 0
         self._kept: dict[str, Tensor] = {}
         """By segment id, the longest unused first."""
@@ -65,6 +69,8 @@ class Shelf:
         return found
 
     def _frames(self, segment: Segment) -> Tensor:
+        if self._device.type == "cpu" and not isinstance(segment.held, Compressed):
+            return as_tensor(segment.held, self._device)
         kept = self._kept.pop(segment.id, None)
         if kept is None:
             kept = as_tensor(segment.frames, self._device)
