@@ -96,10 +96,10 @@ CLAIMS = (
 
 
 def contenders() -> list[Contender]:
-    """Whoever takes turns, in the order in which they do."""
+    """Whoever takes turns, in the order in which they do: who is compared closely, one after the other."""
     return [
-        _ours("preferences-enduro", "--env-id", ENDURO, "--teacher", "oracle"),
         _theirs("sb3-enduro", "sb3", "--env-id", ENDURO),
+        _ours("preferences-enduro", "--env-id", ENDURO, "--teacher", "oracle"),
         _ours("true-reward-enduro", "--env-id", ENDURO, "--reward", "env"),
         _theirs("torchrl-enduro", "torchrl", "--env-id", ENDURO),
         _theirs("cleanrl-enduro", "cleanrl", "--env-id", ENDURO),

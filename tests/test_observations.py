@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -41,7 +43,12 @@ def test_whole_steps_are_stacked_where_they_lie(age: int, monkeypatch: pytest.Mo
     expected = by_hand(frames, ages, step, env)
     gathered: list[int] = []
     gather = Tensor.index_select
-    monkeypatch.setattr(Tensor, "index_select", lambda *words: gathered.append(1) or gather(*words))
+
+    def counting(*words: Any) -> Tensor:
+        gathered.append(1)
+        return gather(*words)
+
+    monkeypatch.setattr(Tensor, "index_select", counting)
     assert torch.equal(stack_frames(frames, ages, step, env, STACK), expected)
     assert len(gathered) == (age == 0), "an episode's first frame stands for those before it"
     # One picture that lies elsewhere, and all have to be gathered.
