@@ -87,8 +87,8 @@ class Inquiry:
         self.trainable = 0
         """Answers so far that train, those included which the buffer holds no more."""
         self._left: int | None = None
-        """Of the budget, after the last `ask`; None before the first. Only a late answer to a withdrawn query spends of it
-        meanwhile."""
+        """Of the budget, after the last `ask`; None before the first. Meanwhile only a late answer to a withdrawn query
+        spends of it."""
         self._comparisons: dict[int, Comparison] = {}
         self._segments: WeakValueDictionary[str, Segment] = WeakValueDictionary()
         """Those that stand in comparisons."""
