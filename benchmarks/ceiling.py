@@ -63,7 +63,7 @@ def _program(name: str, *words: str, learns: bool = False) -> Contender:
     def warm(line: Line) -> bool:
         return not learns or line.get("train/loss") is not None
 
-    return Contender(name, (*words, "--run-dir", str(RUNS / name)), RUNS / name / "metrics.jsonl", TURN_S, warm)
+    return Contender(name, (*words, "--run-dir", str(RUNS / name)), RUNS / name / "metrics.jsonl", TURN_S, warm=warm)
 
 
 def play_for_ever(width: int, run_dir: Path) -> None:

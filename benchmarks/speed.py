@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/speed.py --install           (or make bench)
 
 Ours and theirs take turns on this machine: each is started once, brought into its stride, and then runs alone for some
-seconds while the others are held. Ratios are taken within each of five rounds. Under 20 minutes on two cores, and some
-more the first time, for --install makes a virtual environment for each library. Also: --rounds, --only sb3. Writes
+seconds while the others are held; ours for as many steps as lie between two checkpoints. Ratios are taken within each
+of five rounds. Under 20 minutes on two cores, and some more the first time, for --install makes a virtual environment
+for each library. Also: --rounds, --only sb3. Writes
 `benchmarks/speed_<hardware>_<date>.md`. Whatever else runs on the machine spoils it.
 """
 
@@ -99,12 +100,12 @@ def contenders() -> list[Contender]:
     """Whoever takes turns, in the order in which they do: who is compared closely, one after the other."""
     return [
         _theirs("sb3-enduro", "sb3", "--env-id", ENDURO),
-        _ours("preferences-enduro", "--env-id", ENDURO, "--teacher", "oracle"),
-        _ours("true-reward-enduro", "--env-id", ENDURO, "--reward", "env"),
+        _ours("preferences-enduro", ENDURO, "--teacher", "oracle"),
+        _ours("true-reward-enduro", ENDURO, "--reward", "env"),
         _theirs("torchrl-enduro", "torchrl", "--env-id", ENDURO),
         _theirs("cleanrl-enduro", "cleanrl", "--env-id", ENDURO),
         _theirs("imitation-enduro", "imitation", "--env-id", ENDURO),
-        _ours("preferences-cheetah", "--env-id", CHEETAH, "--teacher", "oracle"),
+        _ours("preferences-cheetah", CHEETAH, "--teacher", "oracle"),
         _theirs("sb3-cheetah", "sb3", "--env-id", CHEETAH),
         _theirs("sb3-cheetah-64", "sb3", "--env-id", CHEETAH, "--batch-size", "64"),
         _program("fit-enduro", sys.executable, str(Path(__file__)), "--fit"),
@@ -112,10 +113,18 @@ def contenders() -> list[Contender]:
     ]
 
 
-def _ours(name: str, *words: str) -> Contender:
-    """A run of ours with the defaults of its preset, from the first iteration in which the policy learns."""
-    words = ("-m", "pairplay", "train", *words, "--total-timesteps", "1000000", "--no-open")
-    return _program(name, sys.executable, *words, learns=True)
+def _ours(name: str, env_id: str, *words: str) -> Contender:
+    """A run of ours with the defaults of its preset, from the first iteration in which the policy learns.
+
+    Its turns are long enough to hold a checkpoint each.
+    """
+    words = ("-m", "pairplay", "train", "--env-id", env_id, *words, "--total-timesteps", "1000000", "--no-open")
+    contender = _program(name, sys.executable, *words)
+    return replace(contender, turn_steps=preset(env_id).checkpoint_every, warm=_learns)
+
+
+def _learns(line: Line) -> bool:
+    return line.get("train/loss") is not None
 
 
 def _theirs(name: str, library: str, *words: str) -> Contender:
@@ -123,11 +132,8 @@ def _theirs(name: str, library: str, *words: str) -> Contender:
     return _program(name, str(python), program, *words, "--total-timesteps", "10000000")
 
 
-def _program(name: str, *words: str, learns: bool = False) -> Contender:
-    def warm(line: Line) -> bool:
-        return not learns or line.get("train/loss") is not None
-
-    return Contender(name, (*words, "--run-dir", str(RUNS / name)), RUNS / name / "metrics.jsonl", warm=warm)
+def _program(name: str, *words: str) -> Contender:
+    return Contender(name, (*words, "--run-dir", str(RUNS / name)), RUNS / name / "metrics.jsonl")
 
 
 def fit_for_ever(run_dir: Path) -> None:
@@ -173,13 +179,13 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
         f"{rounds} rounds, in each of which everyone ran alone for a turn, the others held; ratios within a round.",
         pages.table(head, lines),
         "*All in*: colour clips recorded and encoded, queries asked and answered by an oracle, the reward fitted, "
-        "rollouts relabelled, PPO, metrics and checkpoints. The libraries learn from the true reward and do none of "
-        "that, imitation excepted. Ours have their presets: on Enduro they pass three times over each rollout where "
-        "the others pass four, compute no rows of a frame that are black from side to side, and predict every fifth "
-        "step of a clip when they fit the reward to it; where the fit alone is measured, both sides predict all 25. "
-        "The programs in "
-        "`benchmarks/peers/` state what the others have: documented settings on Enduro; on HalfCheetah our rollouts "
-        "and epochs, once with our batches, so that the work is alike, and once with those it has by itself.",
+        "rollouts relabelled, PPO, metrics, and a checkpoint in each turn. The libraries learn from the true reward "
+        "and do none of that, imitation excepted. Ours have their presets: on Enduro they pass three times over each "
+        "rollout where the others pass four, compute no rows of a frame that are black from side to side, and predict "
+        "every fifth step of a clip when they fit the reward to it; where the fit alone is measured, both sides "
+        "predict all 25. The programs in `benchmarks/peers/` state what the others have: documented settings on "
+        "Enduro; on HalfCheetah our rollouts and epochs, once with our batches, so that the work is alike, and once "
+        "with those it has by itself.",
         f"{hardware['cpu']}, {hardware['cores']} cores, {hardware['system']}; mean load {os.getloadavg()[2]:.1f}; "
         f"{minutes:.0f} minutes. Commit {rows.commit()}; {versions}.",
         "\n".join(["```", "python benchmarks/speed.py --install", *(f"# {command}" for command in commands), "```"]),

@@ -41,6 +41,8 @@ class Contender:
     """Where it writes a line a cycle, with the steps played so far."""
     turn_s: float = 10.0
     """A turn lasts so long, and then to the end of the cycle."""
+    turn_steps: int = 0
+    """Nor does it end before so many steps: what a program does once in so many is in each of its turns."""
     warm: Callable[[Line], bool] = field(default=lambda line: True)
     """Whether the cycle that this line ends was one of those to be measured."""
     patience_s: float = 300.0
@@ -76,12 +78,14 @@ class Running:
 
     def turn(self) -> float:
         """Run for a turn and hold. Steps a second."""
-        began, before = time.perf_counter(), self.step
+        contender, began, before = self.contender, time.perf_counter(), self.step
         self._signal(signal.SIGCONT)
-        until = time.monotonic() + self.contender.patience_s
-        while not self._lines() or time.perf_counter() - began < self.contender.turn_s:
-            self._wait(until)
-        spent = time.perf_counter() - began
+        spent = 0.0
+        while spent < contender.turn_s or self.step - before < contender.turn_steps:
+            until = time.monotonic() + contender.patience_s
+            while not self._lines():
+                self._wait(until)
+            spent = time.perf_counter() - began
         self._signal(signal.SIGSTOP)
         return (self.step - before) / spent
 

@@ -71,6 +71,14 @@ def test_speeds_are_steps_over_the_time_of_ones_own_turns(contender: Make, tmp_p
     assert all(speed > max(speeds["slow"]) for speed in speeds["fast"])
 
 
+def test_a_turn_lasts_for_as_many_steps_as_it_should_hold(contender: Make, tmp_path: Path) -> None:
+    turns = load("turns")
+    with turns.started([contender("one", steps=1, turn_steps=30)], tmp_path, os.environ, lambda _: None) as running:
+        before = running["one"].step
+        running["one"].turn()
+        assert running["one"].step >= before + 30  # 10 in the time that a turn lasts
+
+
 def test_whoever_is_held_does_nothing(contender: Make, tmp_path: Path) -> None:
     turns = load("turns")
     with turns.started([contender("one", steps=1)], tmp_path, os.environ, lambda _: None) as running:

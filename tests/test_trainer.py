@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import threading
 from collections.abc import Callable
 from contextlib import closing
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from pairplay.config import PPOConfig, QueryConfig, RewardModelConfig, TrainConfig, preset
 from pairplay.hardware import Hardware
 from pairplay.labels.store import LabelStore
+from pairplay.reward.fit import FitMetrics, fit
 from pairplay.run.checkpoint import save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
@@ -219,6 +222,65 @@ def test_play_goes_on_while_a_checkpoint_is_written(tmp_path: Path, monkeypatch:
     trainer.close()
     saved = sorted(int(path.name) for path in trainer.run.checkpoints.iterdir())
     assert saved == steps[-3:]
+
+
+def test_play_begins_beside_the_fit_whether_or_not_a_checkpoint_is_due(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, checkpoint_every=128)
+    run = RunDir.create(tmp_path / "run", config.env_id, config.seed)
+    with closing(Trainer(config, run, replace(HARDWARE, threads=2))) as trainer:
+        plays, fits = threading.Event(), list[int]()
+        play, begin = trainer.envs.step, trainer.refit.begin
+
+        def step(action: Array) -> Step:
+            plays.set()
+            return play(action)
+
+        def slow(*args: Any, **options: Any) -> FitMetrics:
+            if trainer.step < config.total_timesteps:  # after the last fit nothing is played
+                assert plays.wait(20), "play waited for the fit"
+            fits.append(trainer.step)
+            return fit(*args, **options)
+
+        def begin_anew(*args: Any, **options: Any) -> None:
+            plays.clear()
+            begin(*args, **options)
+
+        monkeypatch.setattr(trainer.envs, "step", step)
+        monkeypatch.setattr(trainer.refit, "begin", begin_anew)
+        monkeypatch.setattr("pairplay.reward.refit.fit", slow)
+        trainer.train(silent)
+        saved = sorted(int(path.name) for path in run.checkpoints.iterdir())
+    assert len(fits) >= 3
+    assert saved == [2 * 128, 3 * 128, 4 * 128]
+
+
+def test_a_checkpoint_of_the_midst_is_that_of_a_run_which_stopped_there(tmp_path: Path) -> None:
+    found = []
+    for name, every in (("on", 256), ("stopped", 10**9)):
+        trainer = make_trainer(tmp_path / name, replace(CONFIG, checkpoint_every=every))
+
+        def watch(snapshot: Snapshot, trainer: Trainer = trainer) -> None:
+            if snapshot.step == 256 and trainer.config.checkpoint_every > 256:
+                trainer.stop()
+
+        trainer.train(watch)
+        trainer.close()
+        path = trainer.run.checkpoints / f"{256:012d}"
+        found.append((load_file(path / "tensors.safetensors"), json.loads((path / "state.json").read_text())))
+    (tensors, state), (others, other) = found
+    assert state["fitted_pairs"] > 0
+    # What was filmed until the moment of saving is among the candidates.
+    candidates = {piece["id"] for piece in other.pop("pool")}
+    assert candidates < {piece["id"] for piece in state.pop("pool")}
+    for changing in (state, other):
+        del changing["seconds"]
+    assert state == other
+    learnt = {name for name in others if not name.startswith("pool.")}
+    assert learnt == {name for name in tensors if not name.startswith("pool.")}
+    for name in learnt:
+        assert torch.equal(tensors[name], others[name]), name
 
 
 def test_stop_ends_after_the_iteration_and_saves(tmp_path: Path) -> None:

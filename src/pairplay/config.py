@@ -352,7 +352,7 @@ PRESETS: dict[str, TrainConfig] = {
         _QUICK,
         total_timesteps=1_000_000,
         labels=700,
-        checkpoint_every=100_000,
+        checkpoint_every=50_000,
         env=replace(_QUICK.env, colour_envs=16, cut_black_rows=True),
         # Three passes teach as much as four where there are many rollouts (docs/decisions/035).
         ppo=replace(_QUICK.ppo, anneal_lr=True, update_epochs=3),

@@ -102,7 +102,8 @@ class Trainer:
             steps=config.reward_model.shaping_steps,
         )
         self.iteration = 0
-        self.step = 0
+        self.step = self.saved = 0
+        """Played and learnt from so far; and by the last checkpoint."""
         self.learning = not self.learned
         self.fitted_pairs = 0
         self.fitted: Metrics = {}  # how the latest fit went, until it is written down
@@ -137,18 +138,13 @@ class Trainer:
             gc.unfreeze()
 
     def _train(self, watch: Callable[[Snapshot], None]) -> None:
-        last_saved = self.step
         while self.step < self.config.total_timesteps and not self.stopping:
             watch(self.iterate())
             with self.stopwatch.phase("wait"):
                 self._keep_pace()
-            if self.step - last_saved >= self.config.checkpoint_every:
-                with self.stopwatch.phase("save"):
-                    self._begin_save()
-                last_saved = self.step
         if self.inquiry is not None:
             self.inquiry.publisher.flush()
-        if self.step > last_saved:
+        if self.step > self.saved:
             self.save()
         self._report_progress("finished" if self.step >= self.config.total_timesteps else "stopped", {})
 
@@ -161,6 +157,9 @@ class Trainer:
         with in_phase("fit"):
             self._finish_fit(rollout)
             metrics, self.fitted = self.fitted, {}
+        if self.step - self.saved >= self.config.checkpoint_every:  # here, where no fit is under way
+            with in_phase("save"):
+                self._begin_save()
         with in_phase("relabel"):
             reward, estimate = self._relabel(rollout)
         with in_phase("update"):
@@ -351,11 +350,12 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint of everything that learning has changed, once a fit that is under way is done."""
+        self._finish_fit()
         self._begin_save()
         self.saver.finish()
 
     def _begin_save(self) -> None:
-        self._finish_fit()
+        self.saved = self.step
         self.saver.begin(
             self.step,
             self.ppo.state()
@@ -387,6 +387,7 @@ class Trainer:
         self.true_return.load(state["true_return"])
         self.predicted_return.load(state["predicted_return"])
         self.iteration, self.step = state["iteration"], state["step"]
+        self.saved = self.step
         self.learning, self.fitted_pairs = state["learning"], state["fitted_pairs"]
         self.seconds = state["seconds"]
 
