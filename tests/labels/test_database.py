@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_every_connection_has_the_pragmas(path: Path) -> None:
                 for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
             ]
             assert found == ["wal", 2, 1, 30_000]
+    database.close()
+
+
+def test_what_nobody_would_miss_waits_for_no_disk(path: Path) -> None:
+    database = Database(path)
+
+    def safety(connection: sa.Connection) -> object:
+        return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    for durable, expected in ((True, 2), (False, 1), (True, 2)):  # one connection, each time as it is told
+        with database.write(durable=durable) as connection:
+            assert safety(connection) == expected
+    with database.write(durable=False) as connection:
+        connection.execute(
+            metadata.tables["labelers"].insert().values(name="a", kind="human", created_at=sa.func.now())
+        )
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM labelers").fetchone() == (1,)
     database.close()
 
 

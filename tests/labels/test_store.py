@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 
 from pairplay.labels import selects
 from pairplay.labels import store as store_module
+from pairplay.labels.database import Database
 from pairplay.labels.store import Conflict, Counts, Given, LabelStore, Progress, Receipt
 from pairplay.types import ANSWERS, Answer, Footage, Pair, Query, UserError
 
@@ -366,6 +368,33 @@ def test_answers_together_are_as_one_by_one(store: LabelStore) -> None:
         (ids[3], "tie"),
     ]
     assert store.answer_all(ann, []) == []
+
+
+def test_a_persons_answers_wait_for_the_disk_and_what_nobody_would_miss_does_not(
+    store: LabelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited, write = list[bool](), Database.write
+
+    def noted(self: Database, *, durable: bool = True) -> Any:
+        waited.append(durable)
+        return write(self, durable=durable)
+
+    def of(act: Callable[[], object]) -> list[bool]:
+        waited.clear()
+        act()
+        return waited.copy()
+
+    ann = store.labeler("Ann", "human")
+    monkeypatch.setattr(Database, "write", noted)
+    assert of(lambda: [add(store, i) for i in range(3)]) == [True] * 3
+    assert of(lambda: store.answer(ann, 1, "left", client_uuid="a")) == [True]
+    assert of(lambda: store.undo(ann, client_uuid="a")) == [True]
+    assert of(lambda: store.answer_all(ann, [Given(2, "left", "b")])) == [True]
+    assert of(lambda: store.answer_all(ann, [Given(3, "left", "c")], durable=False)) == [False]
+    assert of(lambda: store.lease(ann)) == [False]
+    assert of(lambda: store.renew(ann, [1])) == [False]
+    assert of(lambda: store.release(ann, [1])) == [False]
+    assert of(lambda: store.post_progress(Progress("learning", 1, 2, 3))) == [False]
 
 
 def test_a_bad_answer_among_many_records_none(store: LabelStore) -> None:

@@ -1,6 +1,6 @@
 """A teacher works the queue like any labeler: each pair once, on the side shown, and lets go when it fails."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairplay.labels.store import LabelStore
+from pairplay.labels.store import Conflict, Given, LabelStore, Receipt
 from pairplay.packing import segment_id
 from pairplay.run.clips import encode, save_clip
 from pairplay.teachers import answering
@@ -155,19 +155,27 @@ def test_a_teacher_that_fails_holds_nothing(store: LabelStore, tmp_path: Path) -
 def test_quick_answers_are_saved_together_and_slow_ones_at_once(
     store: LabelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow teacher's work is dear: a crash may cost one answer of it and no more."""
+    """A slow teacher's work is dear: a crash may cost one answer of it and no more, and a power cut neither."""
     saved: list[int] = []
+    batches: list[tuple[int, bool]] = []
+    answer_all = store.answer_all
+
+    def noted(labeler_id: int, given: Sequence[Given], *, durable: bool) -> list[Receipt | Conflict]:
+        batches.append((len(given), durable))
+        return answer_all(labeler_id, given, durable=durable)
 
     def watched(left: Exhibit, right: Exhibit, rng: np.random.Generator) -> Answer:
         saved.append(store.counts().answered)
         return "left"
 
+    monkeypatch.setattr(store, "answer_all", noted)
     publish(store, tmp_path, [(i, i + 1) for i in range(3)])
     work(store, watched, tmp_path)
     monkeypatch.setattr(answering, "SAVED_WITHIN_S", -1.0)
     publish(store, tmp_path, [(i, i + 2) for i in range(3)])
     work(store, watched, tmp_path)
     assert saved == [0, 0, 0, 3, 4, 5]
+    assert batches == [(3, False), (1, True), (1, True), (1, True), (0, False)]
 
 
 def test_somebody_quicker_is_no_failure(store: LabelStore, tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Open the database and keep it honest: the one file that knows SQLite from PostgreSQL. Knows no labels.
 
 SQLite runs in WAL mode with `synchronous=FULL`: a commit that returned is on the disk, and readers never wait for the
-writer. There is one writer at a time; a write transaction takes its place in the queue when it begins, not half-way.
+writer. What nobody would miss is committed with `synchronous=NORMAL`: it outlives the process at once, and the machine
+with the next commit that waits. There is one writer at a time; a write transaction takes its place in the queue when it
+begins, not half-way.
 """
 
 from __future__ import annotations
@@ -25,14 +27,16 @@ from pairplay.types import UserError
 
 BUSY_TIMEOUT_MS = 30_000
 
+_NORMAL, _FULL = 1, 2
 _PRAGMAS: dict[str, str | int] = {
     "busy_timeout": BUSY_TIMEOUT_MS,
     "journal_mode": "wal",
-    "synchronous": 2,  # FULL
+    "synchronous": _FULL,
     "foreign_keys": 1,
 }
 _TRIGGERS = {"answers_no_update", "answers_no_delete", "answers_no_replace"}
 _WRITE = "pairplay_write"
+"""The option of a connection that writes: how safe its commits are."""
 
 
 class Database:
@@ -48,7 +52,8 @@ class Database:
         if self._is_sqlite:
             sa.event.listen(self._engine, "connect", _configure)
             sa.event.listen(self._engine, "begin", _begin)
-        self._writer = self._engine.execution_options(**{_WRITE: True})
+        self._writer = self._engine.execution_options(**{_WRITE: _FULL})
+        self._hasty_writer = self._engine.execution_options(**{_WRITE: _NORMAL})
         # SQLite's own clock, to the millisecond, in the six digits that SQLAlchemy writes and reads.
         clock = "strftime('%Y-%m-%d %H:%M:%f000', 'now')" if self._is_sqlite else "clock_timestamp()"
         self._clock = sa.select(sa.literal_column(clock, UTCDateTime))
@@ -73,9 +78,13 @@ class Database:
         """A connection for a `with` block: one consistent view, nothing written."""
         return self._engine.connect()
 
-    def write(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction for a `with` block: committed at its end, and on the disk then; rolled back on any error."""
-        return self._writer.begin()
+    def write(self, *, durable: bool = True) -> AbstractContextManager[sa.Connection]:
+        """A transaction for a `with` block: committed at its end, and on the disk then; rolled back on any error.
+
+        One that is not `durable` waits for no disk (on SQLite, where that takes milliseconds): should the machine lose
+        its power before the next durable one, it is as if it had not been.
+        """
+        return (self._writer if durable else self._hasty_writer).begin()
 
     def now(self, connection: sa.Connection) -> datetime:
         """The database's clock: the one all leases are measured by."""
@@ -207,5 +216,11 @@ def _pragma(connection: DBAPIConnection | sa.PoolProxiedConnection, name: str) -
 
 
 def _begin(connection: sa.Connection) -> None:
-    write = connection.get_execution_options().get(_WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+    safety = connection.get_execution_options().get(_WRITE)
+    if safety is None:
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw = connection.connection.dbapi_connection
+    assert raw is not None
+    _set_pragma(raw, "synchronous", safety)  # now, for inside a transaction it cannot be changed
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

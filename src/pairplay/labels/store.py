@@ -162,7 +162,7 @@ class LabelStore:
         del data["updated_at"]
         # JSON knows no NaN, and a return is NaN until an episode has ended.
         data = {key: None if value != value or value in (math.inf, -math.inf) else value for key, value in data.items()}
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             row = {"data": data, "updated_at": self._now(connection)}
             if connection.execute(progress.update().values(**row)).rowcount == 0:
                 connection.execute(progress.insert().values(id=1, **row))
@@ -206,7 +206,7 @@ class LabelStore:
         First those it holds already, in the order it got them and renewed, then the newest free ones: asking again
         after a reload gives the same queries. Nobody else can get one of them meanwhile.
         """
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             now = self._now(connection)
             wanted: dict[str, Any] = {"labeler_id": labeler_id, "now": now, "limit": limit}
             if only is None:
@@ -218,14 +218,14 @@ class LabelStore:
 
     def renew(self, labeler_id: int, query_ids: Collection[int], lease_s: float = LEASE_S) -> list[int]:
         """Hold on to queries. The ids, sorted, that are still this labeler's; the others are lost or answered."""
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             held = self._held(connection, labeler_id, query_ids)
             self._hold(connection, held, labeler_id, self._now(connection), lease_s)
         return held
 
     def release(self, labeler_id: int, query_ids: Collection[int]) -> None:
         """Let go of queries, so that somebody else may have them now. Those of other labelers are left alone."""
-        with self._db.write() as connection:
+        with self._db.write(durable=False) as connection:
             held = self._held(connection, labeler_id, query_ids)
             connection.execute(queries.update().where(queries.c.id.in_(held)).values(**selects.FREE))
 
@@ -250,15 +250,16 @@ class LabelStore:
         with self._db.write() as connection:
             return record(connection, labeler_id, given, self._now)
 
-    def answer_all(self, labeler_id: int, given: Sequence[Given]) -> list[Receipt | Conflict]:
+    def answer_all(self, labeler_id: int, given: Sequence[Given], *, durable: bool = True) -> list[Receipt | Conflict]:
         """As `answer` for each, in one transaction, which costs hardly more than one of them.
 
-        A Conflict stands where `answer` would have raised it; the others are recorded.
+        A Conflict stands where `answer` would have raised it; the others are recorded. Who could give them again may
+        do without `durable`: a power cut before the next durable commit loses them.
         """
         if not given:
             return []
         found: list[Receipt | Conflict] = []
-        with self._db.write() as connection:
+        with self._db.write(durable=durable) as connection:
             for one in given:
                 try:
                     found.append(record(connection, labeler_id, one, self._now))

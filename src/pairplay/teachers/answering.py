@@ -55,21 +55,22 @@ def answer_pending(
                 given.append(Given(query.id, answer, str(uuid4()), shown_at, datetime.now(UTC)))
                 open_ids.remove(query.id)
                 if time.monotonic() - saved_at > SAVED_WITHIN_S:
-                    answered += _save(store, labeler_id, given)
+                    answered += _save(store, labeler_id, given, durable=True)
                     saved_at = time.monotonic()
         finally:
             if open_ids:
                 store.release(labeler_id, open_ids)
-            answered += _save(store, labeler_id, given)
+            # They would be given again, and alike, which takes less time than the disk.
+            answered += _save(store, labeler_id, given, durable=False)
     return answered
 
 
-def _save(store: LabelStore, labeler_id: int, given: list[Given]) -> int:
+def _save(store: LabelStore, labeler_id: int, given: list[Given], *, durable: bool) -> int:
     """Record and forget them; how many were recorded.
 
     The others are conflicts: a lease ran out under a slow teacher, and somebody else was quicker.
     """
-    receipts = store.answer_all(labeler_id, given)
+    receipts = store.answer_all(labeler_id, given, durable=durable)
     given.clear()
     return sum(isinstance(receipt, Receipt) for receipt in receipts)
 
