@@ -70,8 +70,8 @@ class Trainer:
         self.saver = Saver(run.checkpoints)
         # A resumed run plays new episodes, not those that it began with.
         env_seed = int_seed(config.seed, "envs", checkpoint.state["iteration"] if checkpoint else 0)
-        # Colour is for clips.
-        env_config = replace(config.env, colour_envs=0) if config.queries.clips == "none" else config.env
+        filmed = self.learned and config.queries.clips != "none"
+        env_config = config.env if filmed else replace(config.env, colour_envs=0)  # colour is for clips
         self.envs: Envs = make_envs(config.env_id, config.num_envs, env_config, seed=env_seed)
         spec = self.spec = self.envs.spec
         hardware = hardware or choose_hardware(config.device, config.precision, is_image=spec.is_image)

@@ -267,6 +267,15 @@ def _masked(picture: Picture, game: str) -> Picture:
     return frame
 
 
+@given(st.sampled_from([(210, 80), (210, 84), (250, 80), (214, 64), (5, 7)]), st.data())
+def test_some_rows_of_a_frame_are_as_in_the_whole_frame(heights: tuple[int, int], data: st.DataObject) -> None:
+    height, size = heights
+    start = data.draw(st.integers(0, size))
+    rows = slice(start, data.draw(st.integers(start, size)))
+    pictures = np.random.default_rng(height).integers(0, 256, (2, height, 160, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(grey_frames(pictures, size, rows), grey_frames(pictures, size)[:, rows])
+
+
 def test_the_mask_leaves_the_game_to_be_seen() -> None:
     """At most a third of the screen is black: the dashboard of Enduro is the largest."""
     for game in SCORE_BYTES:

@@ -9,6 +9,7 @@ Like Gymnasium's `ALE/*-v5`, a reset does not press FIRE: launching the ball is 
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -184,7 +185,10 @@ class AtariEnvs:
         return self._grey(group, screens)
 
     def _grey(self, group: _Group, screens: Array) -> Array:
-        frames = grey_frames(screens[:, 0], self._size) if group.colour else screens[:, 0]
+        frames = screens[:, 0]
+        if group.colour:
+            frames = np.empty((len(screens), self._size, self._size), np.uint8)
+            frames[:, self._rows] = grey_frames(screens[:, 0], self._size, self._rows)
         for rows, columns in self._masks:
             frames[:, rows, columns] = 0
         return frames[:, self._rows]
@@ -198,15 +202,27 @@ def _split(num_envs: int, colour_envs: int) -> list[slice]:
     return [slice(first, last) for first, last in pairwise(bounds) if last > first]
 
 
-def grey_frames(pictures: Picture, size: int) -> Picture:
-    """`[n, H, W, 3]` pictures as the networks see them, `[n, size, size]`; agrees with the emulator's own grey."""
+def grey_frames(pictures: Picture, size: int, rows: slice = slice(None)) -> Picture:
+    """`[n, H, W, 3]` pictures as the networks see them, `[n, size, size]` or `rows` of that.
+
+    Agrees with the emulator's own grey.
+    """
     n, height, width, _ = pictures.shape
-    if not n:
-        return np.empty((0, size, size), np.uint8)
+    # So many rows of a picture become so many of a frame, again and again: what lies outside is not looked at.
+    step = math.gcd(height, size)
+    seen, made = height // step, size // step
+    start, stop, _ = rows.indices(size)
+    first, last = start // made, -(-stop // made)
+    grey = np.empty((n, (last - first) * seen, width), np.uint8)
+    if not grey.size:
+        return np.empty((n, stop - start, size), np.uint8)
+    for picture, to in zip(pictures[:, first * seen : last * seen], grey, strict=True):
+        cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY, dst=to)
     # As one tall picture: no area that a pixel is the mean of reaches from one of them into the next.
-    grey = cv2.cvtColor(pictures.reshape(n * height, width, 3), cv2.COLOR_RGB2GRAY)
-    frames: Picture = cv2.resize(grey, (size, n * size), interpolation=cv2.INTER_AREA).reshape(n, size, size)
-    return frames
+    tall = (size, n * (last - first) * made)
+    frames = cv2.resize(grey.reshape(-1, width), tall, interpolation=cv2.INTER_AREA)
+    wanted: Picture = frames.reshape(n, -1, size)[:, start - first * made : stop - first * made]
+    return wanted
 
 
 def _vector_env(game: str, num_envs: int, config: EnvConfig, colour: bool) -> AtariVectorEnv:
