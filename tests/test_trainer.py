@@ -301,8 +301,8 @@ def test_the_baseline_asks_nothing(tmp_path: Path) -> None:
 
 
 def test_the_baseline_plays_in_grey_for_nobody_looks(tmp_path: Path) -> None:
-    for reward, recordable in (("learned", 2), ("env", 0)):
-        with closing(make_trainer(tmp_path / reward, replace(ENDURO, reward=reward))) as trainer:
+    for config, recordable in ((ENDURO, 2), (replace(ENDURO, reward="env"), 0)):
+        with closing(make_trainer(tmp_path / config.reward, config)) as trainer:
             assert trainer.envs.recordable == recordable
 
 
