@@ -205,7 +205,8 @@ def _split(num_envs: int, colour_envs: int) -> list[slice]:
 def grey_frames(pictures: Picture, size: int, rows: slice = slice(None)) -> Picture:
     """`[n, H, W, 3]` pictures as the networks see them, `[n, size, size]` or `rows` of that.
 
-    Agrees with the emulator's own grey.
+    Agrees with the emulator's own grey, but where it lays two moments over each other: the lightest red, green and blue
+    of both make another grey than the lighter of two greys. In Enduro 3 pixels of 10,000 differ, by at most 4.
     """
     n, height, width, _ = pictures.shape
     # So many rows of a picture become so many of a frame, again and again: what lies outside is not looked at.
