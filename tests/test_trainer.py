@@ -269,6 +269,7 @@ def test_a_checkpoint_of_the_midst_is_that_of_a_run_which_stopped_there(tmp_path
         trainer.close()
         path = trainer.run.checkpoints / f"{256:012d}"
         found.append((load_file(path / "tensors.safetensors"), json.loads((path / "state.json").read_text())))
+    assert sorted(int(path.name) for path in (tmp_path / "on" / "checkpoints").iterdir()) == [256, 512]
     (tensors, state), (others, other) = found
     assert state["fitted_pairs"] > 0
     # What was filmed until the moment of saving is among the candidates.
