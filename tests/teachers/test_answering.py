@@ -155,7 +155,7 @@ def test_a_teacher_that_fails_holds_nothing(store: LabelStore, tmp_path: Path) -
 def test_quick_answers_are_saved_together_and_slow_ones_at_once(
     store: LabelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A slow teacher's work is dear: a crash may cost one answer of it and no more, and a power cut neither."""
+    """A slow teacher's work is dear: neither a crash nor a power cut may cost more than one answer of it."""
     saved: list[int] = []
     batches: list[tuple[int, bool]] = []
     answer_all = store.answer_all
