@@ -1,8 +1,8 @@
 """The label store: the only contract between the trainer, which asks, and the labelers, who answer.
 
-Either side may be killed at any moment. What a method returned is there, and on the disk, but for what nobody would miss:
-a lease, the progress, and answers given without `durable`, which a power cut may take. What it did not return is not
-there in part. An object may be shared between threads, and a database between processes.
+Either side may be killed at any moment. What a method returned is on the disk; but what nobody would miss (a lease, the
+progress, answers given without `durable`) outlives the process only, and a power cut may take it. What a method did not
+return is not there in part. An object may be shared between threads, and a database between processes.
 """
 
 from __future__ import annotations
