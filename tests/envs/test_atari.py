@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import ale_py
+import cv2
 import numpy as np
 import pytest
 from ale_py import roms
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pairplay.config import EnvConfig
-from pairplay.envs.atari import TALL_SCREENS, AtariEnvs, _split, grey_frames
+from pairplay.envs.atari import AT_ONCE, TALL_SCREENS, AtariEnvs, _split, grey_frames
 from pairplay.envs.base import Parted
 from pairplay.envs.make import make_envs
 from pairplay.envs.score_masks import Rectangle, rectangles, rows_to_see
@@ -274,6 +276,20 @@ def test_some_rows_of_a_frame_are_as_in_the_whole_frame(heights: tuple[int, int]
     rows = slice(start, data.draw(st.integers(start, size)))
     pictures = np.random.default_rng(height).integers(0, 256, (2, height, 160, 3), dtype=np.uint8)
     np.testing.assert_array_equal(grey_frames(pictures, size, rows), grey_frames(pictures, size)[:, rows])
+
+
+@pytest.mark.parametrize(("height", "size"), [(210, 80), (250, 80), (214, 80), (210, 84), (210, 160)])
+def test_each_pixel_of_a_frame_is_the_mean_of_the_greys_that_it_covers(height: int, size: int) -> None:
+    pictures = np.random.default_rng(size).integers(0, 256, (AT_ONCE + 1, height, 160, 3), dtype=np.uint8)
+    grey = np.stack([cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY) for picture in pictures]).astype(float)
+    # Each pixel as so many equal parts that those of the frame are made of whole ones.
+    fine = grey.repeat(size // math.gcd(height, size), axis=1).repeat(size // math.gcd(160, size), axis=2)
+    exact = fine.reshape(len(pictures), size, fine.shape[1] // size, size, fine.shape[2] // size).mean((2, 4))
+    frames = grey_frames(pictures, size)
+    assert frames.dtype == np.uint8
+    assert np.abs(frames - exact).max() < 0.5 + 1e-4
+    theirs = np.stack([cv2.resize(one, (size, size), interpolation=cv2.INTER_AREA) for one in grey.astype(np.uint8)])
+    assert (frames != theirs).mean() < 0.005, "but for a few of the ties all as OpenCV has it"
 
 
 def test_the_mask_leaves_the_game_to_be_seen() -> None:
