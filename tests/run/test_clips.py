@@ -54,6 +54,14 @@ def test_a_pixels_colour_does_not_leak_into_the_next(tmp_path: Path) -> None:
     assert np.quantile(error, 0.99) < 10
 
 
+def test_plain_colours_come_back_to_the_last_step(tmp_path: Path) -> None:
+    for colour in [(255, 255, 255), (0, 0, 0), (192, 80, 48), (24, 120, 200), (60, 60, 200), (110, 156, 66)]:
+        picture = np.full((1, 210, 160, 3), colour, np.uint8)
+        off = np.abs(decode(film(tmp_path, picture)).astype(int) - picture).max((0, 1, 2))
+        # One byte of film is 1.2 of light and up to 2 of a colour.
+        assert off.max() <= 3, (colour, off)
+
+
 def test_pictures_above_the_limit_are_not_doubled(tmp_path: Path) -> None:
     with av.open(film(tmp_path, game(2, SMALL_SIDE, 100))) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (100, SMALL_SIDE)
