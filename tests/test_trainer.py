@@ -25,7 +25,7 @@ from pairplay.run.checkpoint import save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.trainer import Snapshot, Trainer
-from pairplay.types import Array, FloatArray, Step
+from pairplay.types import Array, Comparison, FloatArray, Step
 
 HARDWARE = Hardware(torch.device("cpu"), "fp32", 1)
 CONFIG = TrainConfig(
@@ -254,6 +254,55 @@ def test_play_begins_beside_the_fit_whether_or_not_a_checkpoint_is_due(
         saved = sorted(int(path.name) for path in run.checkpoints.iterdir())
     assert len(fits) >= 3
     assert saved == [2 * 128, 3 * 128, 4 * 128]
+
+
+def test_asking_goes_on_beside_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunDir.create(tmp_path / "run", CONFIG.env_id, CONFIG.seed)
+    with closing(Trainer(CONFIG, run, replace(HARDWARE, threads=2))) as trainer:
+        assert trainer.inquiry is not None
+        updates, asks, rounds = threading.Event(), threading.Event(), list[int]()
+        update, come_round = trainer.ppo.update, trainer.inquiry.come_round
+
+        def update_beside(*args: Any, **options: Any) -> dict[str, float | None]:
+            updates.set()
+            assert asks.wait(20), "the update has to end before anything is asked"
+            metrics = update(*args, **options)
+            updates.clear()
+            asks.clear()
+            return metrics
+
+        def ask_beside(*args: Any, **options: Any) -> list[Comparison]:
+            if not options["learning"]:
+                return come_round(*args, **options)
+            assert updates.wait(20), "what is asked has to be known before the update begins"
+            rounds.append(options["step"])
+            comparisons = come_round(*args, **options)
+            asks.set()
+            return comparisons
+
+        monkeypatch.setattr(trainer.ppo, "update", update_beside)
+        monkeypatch.setattr(trainer.inquiry, "come_round", ask_beside)
+        trainer.train(silent)
+    assert rounds == [2 * 128, 3 * 128, 4 * 128]
+
+
+def test_what_is_learnt_and_asked_is_the_same_with_and_without_a_thread_for_it(tmp_path: Path) -> None:
+    learnt_by, metrics, asked = [], [], []
+    for threads in (1, 2):
+        run = RunDir.create(tmp_path / str(threads), CONFIG.env_id, CONFIG.seed)
+        with closing(Trainer(CONFIG, run, replace(HARDWARE, threads=threads))) as trainer:
+            trainer.train(silent)
+            learnt_by.append(learnt(trainer))
+            asked.append(trainer.store.asked_pairs(after=0))
+        timed = ("time/", "seconds/")
+        metrics.append(
+            [{k: v for k, v in row.items() if not k.startswith(timed)} for row in read_metrics(run.metrics_jsonl)]
+        )
+    assert len(asked[0]) > 8
+    assert asked[0] == asked[1]
+    assert metrics[0] == metrics[1]
+    for name, tensor in learnt_by[0].items():
+        torch.testing.assert_close(learnt_by[1][name], tensor, rtol=1e-5, atol=1e-7, equal_nan=True, msg=name)
 
 
 def test_a_checkpoint_of_the_midst_is_that_of_a_run_which_stopped_there(tmp_path: Path) -> None:
