@@ -1,0 +1,54 @@
+"""A convolution of bytes, multiplied as the integers they are. Knows no network.
+
+A CPU multiplies bytes twice as fast as bf16. Pixels are bytes already; of the weights of each channel whole numbers of
+steps remain, and how large a step is.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+MOST = 126
+"""Steps of the largest weight of a channel; rounded it may have one more, and 127 is the most that a byte holds."""
+
+
+@torch.no_grad()
+def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """`[B, K, H, W]` uint8 → `[B, out, H', W']` bf16, channels last. Only where it is `supported`."""
+    # torch's own quantised models compute with these operators; they are not promised to anybody else.
+    onednn = torch.ops.onednn
+    step = weight.abs().amax((1, 2, 3)).float().clamp_min(1e-30) / MOST
+    steps = _rounded(weight / step[:, None, None, None]).to(torch.int8)
+    geometry = [stride, stride], [0, 0], [1, 1], 1
+    packed = onednn.qconv_prepack(steps, step, 1.0, 0, *geometry, list(x.shape))
+    zeros = torch.zeros(len(step), dtype=torch.long)
+    found: Tensor = onednn.qconv2d_pointwise(
+        x.contiguous(memory_format=torch.channels_last),
+        *(1.0, 0, packed, step, zeros, bias.float(), *geometry),
+        *(1.0, 0, torch.bfloat16, "none", [], ""),
+    )
+    return found
+
+
+def _rounded(weight: Tensor) -> Tensor:
+    """Whole numbers whose running sums are those of the weights, rounded: what one is too large its neighbour is too
+    small, and neighbouring pixels are much alike. So they are as exact as bf16 (docs/decisions/043).
+    """
+    sums = weight.flatten(1).float().cumsum(1).round()
+    return sums.diff(dim=1, prepend=torch.zeros(len(sums), 1)).view_as(weight)
+
+
+@cache
+def supported() -> bool:
+    """Whether this CPU and this torch can do it, and do it right: older CPUs stop counting at 32,767."""
+    pixels = torch.full((1, 4, 8, 8), 255, dtype=torch.uint8)
+    weight = torch.linspace(-1.0, 1.0, 16)[:, None, None, None].expand(16, 4, 8, 8).contiguous()
+    expected = 255.0 * weight.sum((1, 2, 3))
+    try:
+        found = convolve(pixels, weight, torch.zeros(16), stride=4)
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+        return False
+    return found.numel() == len(expected) and torch.allclose(found.float().flatten(), expected, rtol=0.01)

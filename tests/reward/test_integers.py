@@ -1,0 +1,121 @@
+"""Pixels multiplied as the bytes they are: what floats would give, to a fraction of a per cent, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+from pairplay.reward import integers
+from pairplay.reward.fit import fit
+from pairplay.reward.model import RewardModel
+
+from .examples import IMAGE, compare, make_rollout, make_segment
+from .test_networks import NORMED
+
+needs_it = pytest.mark.skipif(not integers.supported(), reason="this CPU does not multiply bytes")
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def asked_anew() -> Iterator[None]:
+    integers.supported.cache_clear()
+    yield
+    integers.supported.cache_clear()
+
+
+def picture(seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 256, (3, 4, 20, 24), generator=generator, dtype=torch.uint8)
+
+
+@needs_it
+def test_weights_that_are_integers_are_multiplied_exactly() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randint(-integers.MOST, integers.MOST + 1, (16, 4, 8, 8), generator=generator).float()
+    weight[:, 0, 0, 0] = float(integers.MOST)  # so that one step of each channel is one
+    found = integers.convolve(picture(), weight, torch.arange(16.0), stride=4)
+    expected = F.conv2d(picture().double(), weight.double(), torch.arange(16.0).double(), stride=4)
+    assert found.dtype == torch.bfloat16
+    assert torch.allclose(found.double(), expected, rtol=2**-8, atol=0.0), "rounded once, at the end"
+
+
+def _off(found: Tensor, expected: Tensor) -> float:
+    """The largest error of a channel, in parts of what it holds."""
+    error = (found.double() - expected).pow(2).mean((0, 2, 3)).sqrt()
+    return float((error / expected.pow(2).mean((0, 2, 3)).sqrt().clamp_min(1e-9)).max())
+
+
+def _weights() -> Tensor:
+    weight = torch.randn(16, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    return weight * torch.logspace(-3, 3, 16)[:, None, None, None]
+
+
+@needs_it
+def test_other_weights_to_a_step_each() -> None:
+    weight = _weights()
+    weight[5] = 0.0
+    found = integers.convolve(picture(), weight, torch.zeros(16), stride=4)
+    assert _off(found, F.conv2d(picture().double(), weight.double(), stride=4)) < 0.02
+    assert (found[:, 5] == 0).all()
+
+
+@needs_it
+def test_where_neighbouring_pixels_are_alike_errors_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+    coarse = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 255
+    smooth = F.interpolate(coarse, (60, 72), mode="bilinear").to(torch.uint8)
+    exact = F.conv2d(smooth.double(), _weights().double(), stride=4)
+    together = _off(integers.convolve(smooth, _weights(), torch.zeros(16), stride=4), exact)
+    monkeypatch.setattr(integers, "_rounded", torch.round)
+    each_for_itself = _off(integers.convolve(smooth, _weights(), torch.zeros(16), stride=4), exact)
+    assert together < 0.006
+    assert together < 0.6 * each_for_itself
+
+
+def _too_narrow(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    """As a CPU adds that stops at 32,767 steps."""
+    return F.conv2d(x.float(), weight, bias, stride=stride).clamp(-32767 / 127, 32767 / 127)
+
+
+def _missing(*_: object) -> Tensor:
+    raise AttributeError("no such operator")
+
+
+@pytest.mark.parametrize("broken", [_too_narrow, _missing])
+def test_where_it_goes_wrong_it_is_not_used(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integers, "convolve", broken)
+    assert not integers.supported()
+    assert np.isfinite(rough().score(make_rollout(IMAGE))).all()
+
+
+def rough(precision: str = "bf16") -> RewardModel:
+    return RewardModel(IMAGE, NORMED, seed=0, device=CPU, precision="bf16" if precision == "bf16" else "fp32")
+
+
+@needs_it
+def test_predictions_take_it_and_learning_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Size] = []
+    convolve = integers.convolve
+
+    def noting(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+        seen.append(x.shape)
+        return convolve(x, weight, bias, stride)
+
+    monkeypatch.setattr(integers, "convolve", noting)
+    assert integers.supported()
+    seen.clear()
+    model, exact = rough(), rough("fp32")
+    segments = [make_segment(IMAGE, str(i), length=3, seed=i) for i in range(4)]
+    comparisons = compare(segments, lambda s: s.frames.mean(), 4)
+    fit(model, comparisons, pairs=4, rng=np.random.default_rng(0))
+    exact.score(make_rollout(IMAGE))
+    assert not seen
+    exact.load(model.state())
+    rollout = make_rollout(IMAGE)
+    found, expected = model.score(rollout), exact.score(rollout)
+    assert seen
+    assert np.abs(found - expected).max() < 0.05 * expected.std() + 0.01
