@@ -256,6 +256,21 @@ def test_play_begins_beside_the_fit_whether_or_not_a_checkpoint_is_due(
     assert saved == [2 * 128, 3 * 128, 4 * 128]
 
 
+def test_the_learning_rate_falls_from_all_of_it_to_the_last_iteration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(make_trainer(tmp_path / "run", replace(CONFIG, reward="env"))) as trainer:
+        scales, update = list[float](), trainer.ppo.update
+
+        def noting(*args: Any, **options: Any) -> dict[str, float | None]:
+            scales.append(options["lr_scale"])
+            return update(*args, **options)
+
+        monkeypatch.setattr(trainer.ppo, "update", noting)
+        trainer.train(silent)
+    assert scales == [1.0, 0.75, 0.5, 0.25]
+
+
 def test_asking_goes_on_beside_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunDir.create(tmp_path / "run", CONFIG.env_id, CONFIG.seed)
     with closing(Trainer(CONFIG, run, replace(HARDWARE, threads=2))) as trainer:

@@ -33,6 +33,11 @@ def picture(seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (3, 4, 20, 24), generator=generator, dtype=torch.uint8)
 
 
+@pytest.mark.skipif(not torch.cpu._is_vnni_supported(), reason="this CPU has no instruction that multiplies bytes")
+def test_a_cpu_that_multiplies_bytes_is_asked_to() -> None:
+    assert integers.supported()
+
+
 @needs_it
 def test_weights_that_are_integers_are_multiplied_exactly() -> None:
     generator = torch.Generator().manual_seed(0)
