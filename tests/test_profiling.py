@@ -29,7 +29,7 @@ def test_a_profiled_run_shows_its_phases(tmp_path: Path, capsys: pytest.CaptureF
     assert "Where the time went" in said
     assert "trace.json" in said
     events = {event["name"] for event in json.loads((run / "trace.json").read_text())["traceEvents"]}
-    assert {"act", "step", "update", "relabel", "ask", "fit", "record"} <= events
+    assert {"act", "step", "update", "relabel", "ask", "fit", "watch", "record"} <= events
 
     rows = read_metrics(run / "metrics.jsonl")
     phases = {name.removeprefix("seconds/") for row in rows for name in row if name.startswith("seconds/")}

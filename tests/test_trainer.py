@@ -25,7 +25,7 @@ from pairplay.run.checkpoint import save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.trainer import Snapshot, Trainer
-from pairplay.types import Array, Comparison, FloatArray, Step
+from pairplay.types import Array, FloatArray, Step
 
 HARDWARE = Hardware(torch.device("cpu"), "fp32", 1)
 CONFIG = TrainConfig(
@@ -269,36 +269,6 @@ def test_the_learning_rate_falls_from_all_of_it_to_the_last_iteration(
         monkeypatch.setattr(trainer.ppo, "update", noting)
         trainer.train(silent)
     assert scales == [1.0, 0.75, 0.5, 0.25]
-
-
-def test_asking_goes_on_beside_the_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = RunDir.create(tmp_path / "run", CONFIG.env_id, CONFIG.seed)
-    with closing(Trainer(CONFIG, run, replace(HARDWARE, threads=2))) as trainer:
-        assert trainer.inquiry is not None
-        updates, asks, rounds = threading.Event(), threading.Event(), list[int]()
-        update, come_round = trainer.ppo.update, trainer.inquiry.come_round
-
-        def update_beside(*args: Any, **options: Any) -> dict[str, float | None]:
-            updates.set()
-            assert asks.wait(20), "the update has to end before anything is asked"
-            metrics = update(*args, **options)
-            updates.clear()
-            asks.clear()
-            return metrics
-
-        def ask_beside(*args: Any, **options: Any) -> list[Comparison]:
-            if not options["learning"]:
-                return come_round(*args, **options)
-            assert updates.wait(20), "what is asked has to be known before the update begins"
-            rounds.append(options["step"])
-            comparisons = come_round(*args, **options)
-            asks.set()
-            return comparisons
-
-        monkeypatch.setattr(trainer.ppo, "update", update_beside)
-        monkeypatch.setattr(trainer.inquiry, "come_round", ask_beside)
-        trainer.train(silent)
-    assert rounds == [2 * 128, 3 * 128, 4 * 128]
 
 
 def test_what_is_learnt_and_asked_is_the_same_with_and_without_a_thread_for_it(tmp_path: Path) -> None:

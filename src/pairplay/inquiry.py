@@ -140,21 +140,6 @@ class Inquiry:
 
     # -- what is asked -------------------------------------------------------------------------------------------
 
-    def come_round(
-        self, model: Ensemble, context: TeacherContext, *, step: int, iteration: int, learning: bool
-    ) -> list[Comparison]:
-        """Once an iteration: publish what is due and let synthetic teachers answer; all comparisons so far.
-
-        Once the policy learns they answer what the iteration before asked: its clips were drawn while this one played.
-        Before that, and at the very end, they answer at once.
-        """
-        if learning:
-            self.answer(step, context)
-        self.ask(model, step=step, iteration=iteration, learning=learning)
-        if not learning or step >= self.config.total_timesteps:
-            self.answer(step, context)
-        return self.comparisons()
-
     def ask(self, model: Ensemble | None, *, step: int, iteration: int, learning: bool) -> None:
         """Publish the queries that are due, and withdraw those that nobody answered in time.
 

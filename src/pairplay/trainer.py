@@ -45,9 +45,6 @@ from pairplay.types import BoolArray, Comparison, FloatArray, Rollout
 
 Metrics = dict[str, float | None]
 
-Inquired = tuple[list[Comparison], tuple[Counts, int], Metrics]
-"""What comes of asking: all comparisons so far, what the store counts and how many queries wait, what was measured."""
-
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -152,7 +149,7 @@ class Trainer:
         self._report_progress("finished" if self.step >= self.config.total_timesteps else "stopped", {})
 
     def iterate(self) -> Snapshot:
-        """One iteration: while it plays, the reward learns from the answers of before; while it learns, it asks."""
+        """One iteration, in the order of the paper; while it plays, the reward learns from the answers of before."""
         began = time.perf_counter()
         phase, in_phase = "learning" if self.learning else "exploring", self.stopwatch.phase
         with in_phase("collect"):
@@ -165,18 +162,26 @@ class Trainer:
                 self._begin_save()
         with in_phase("relabel"):
             reward, estimate = self._relabel(rollout)
-        self.step += rollout.env_reward.size
-        inquire = self._inquire(rollout, estimate)
         with in_phase("update"):
             metrics |= self._update(rollout, reward)
-        with in_phase("ask"):
-            comparisons, tally, seen = inquire()
-        with in_phase("fit"):
-            self._begin_fit(comparisons)
+        self.step += rollout.env_reward.size
+        if self.inquiry is not None and self.oversight is not None:
+            with in_phase("ask"):
+                comparisons = self._ask(self.inquiry)
+                tally = self.inquiry.tally()
+            with in_phase("watch"):
+                answer = self.inquiry.answered.row
+                metrics |= self.oversight.before_fit(
+                    comparisons, answer, rollout, estimate, step=self.step, counts=tally[0]
+                )
+            with in_phase("fit"):
+                self._begin_fit(comparisons, self.inquiry, self.oversight)
+        else:
+            tally = self.store.counts(), 0
         self.iteration += 1
         self.last_iteration_s = time.perf_counter() - began
         self.seconds += self.last_iteration_s
-        return self._record(phase, metrics | seen, *tally, fps=rollout.env_reward.size / self.last_iteration_s)
+        return self._record(phase, metrics, *tally, fps=rollout.env_reward.size / self.last_iteration_s)
 
     def _keep_pace(self) -> None:
         """Wait for a person who is behind, if that was asked for."""
@@ -253,33 +258,28 @@ class Trainer:
         return self.ppo.update(
             rollout,
             reward,
-            lr_scale=1.0 - (self.step - rollout.env_reward.size) / self.config.total_timesteps,
+            lr_scale=1.0 - self.step / self.config.total_timesteps,
             rng=rng(self.config.seed, "minibatches", self.iteration),
         )
 
-    def _inquire(self, rollout: Rollout, estimate: RewardEstimate | None) -> Callable[[], Inquired]:
-        """Ask and predict, beside the update where there is a thread for it; what is returned waits for the outcome."""
-        inquiry, oversight = self.inquiry, self.oversight
-        if inquiry is None or oversight is None:
-            return lambda: ([], (self.store.counts(), 0), {})
+    def _ask(self, inquiry: Inquiry) -> list[Comparison]:
+        """Publish what is due and let synthetic teachers answer; all comparisons so far.
 
-        def inquire() -> Inquired:
-            context = TeacherContext.of(self.true_return.finished)
-            at = {"step": self.step, "iteration": self.iteration}
-            comparisons = inquiry.come_round(self.reward_model, context, **at, learning=self.learning)
-            self.splitter.add(inquiry.pairs)
-            tally, answer = inquiry.tally(), inquiry.answered.row
-            seen = oversight.before_fit(comparisons, answer, rollout, estimate, step=self.step, counts=tally[0])
-            return comparisons, tally, seen
+        Once the policy learns they answer what the iteration before asked: its clips were drawn while this one played.
+        Before that, and at the very end, they answer at once.
+        """
+        context = TeacherContext.of(self.true_return.finished)
+        if self.learning:
+            inquiry.answer(self.step, context)
+        inquiry.ask(self.reward_model, step=self.step, iteration=self.iteration, learning=self.learning)
+        if not self.learning or self.step >= self.config.total_timesteps:
+            inquiry.answer(self.step, context)
+        comparisons = inquiry.comparisons()
+        self.splitter.add(inquiry.pairs)
+        return comparisons
 
-        # Before it learns there is no update: the reward model takes in what it is to predict.
-        return self.refit.beside(inquire) if self.learning else inquire
-
-    def _begin_fit(self, comparisons: list[Comparison]) -> None:
+    def _begin_fit(self, comparisons: list[Comparison], inquiry: Inquiry, oversight: Oversight) -> None:
         """Train the reward model on all answers so far, for a bounded number of comparison visits, and measure it."""
-        inquiry, oversight = self.inquiry, self.oversight
-        if inquiry is None or oversight is None:
-            return
         config = self.config.reward_model
         if not (self.learning or (inquiry.enough_to_begin and self.step >= self.config.queries.explore_steps)):
             return

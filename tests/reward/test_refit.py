@@ -124,29 +124,3 @@ def test_what_it_raises_is_raised_by_finish(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(FloatingPointError, match="not finite"):
         in_place.begin([], pairs=3, rng=np.random.default_rng(0))
     assert in_place.finish() is None, "nobody waits for what has failed"
-
-
-def test_other_work_goes_on_in_the_same_thread_or_is_done_when_it_is_asked_for() -> None:
-    refit, in_place = make_refit(make_model(VECTOR)), make_refit(make_model(VECTOR), threads=0)
-    go_on, names = threading.Event(), list[str]()
-
-    def work() -> int:
-        names.append(threading.current_thread().name)
-        assert go_on.wait(20), "whoever asked for it waits for it"
-        return 7
-
-    def failing() -> int:
-        raise ValueError("nothing came of it")
-
-    found, failed = refit.beside(work), refit.beside(failing)
-    later = in_place.beside(work)
-    go_on.set()
-    assert found() == 7
-    with pytest.raises(ValueError, match="nothing came"):
-        failed()
-    assert len(names) == 1, "without a thread it waits until somebody wants it"
-    assert later() == 7
-    assert names[0].startswith("fitting")
-    assert names[1] == threading.current_thread().name
-    refit.close()
-    in_place.close()

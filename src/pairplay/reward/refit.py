@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,8 +16,6 @@ from pairplay.reward.model import RewardModel
 from pairplay.reward.normaliser import Affine
 from pairplay.reward.split import Splitter
 from pairplay.types import Comparison
-
-Result = TypeVar("Result")
 
 
 class Refitted(NamedTuple):
@@ -67,12 +65,6 @@ class Refit:
             done: Future[Refitted | None] = Future()
             done.set_result(work())
             self._under_way = done
-
-    def beside(self, work: Callable[[], Result]) -> Callable[[], Result]:
-        """Do `work` in the same thread beside whatever follows; what is returned waits for it, and gives or raises what
-        came of it. Without a thread it is what does the work.
-        """
-        return self._worker.submit(work).result if self._worker is not None else work
 
     def finish(self) -> Refitted | None:
         """Wait for what was begun; raises what it raised. None if nothing was fitted."""
