@@ -218,7 +218,8 @@ class TrainConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the networks run."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format of the networks; auto picks bf16 on processors that compute in it, where it is faster."""
+    """Number format of the networks; auto picks bf16 on processors that compute in it, where it is faster. With bf16
+    rewards are predicted from bytes, on processors that multiply those."""
     question: str = "Which clip is better?"
     """The goal in your own words, shown above each pair."""
     checkpoint_every: int = 50_000
