@@ -44,10 +44,10 @@ TALL_SCREENS = {
 _NO_LIMIT = 2**30
 MANY = 64
 """Environments that keep a machine's cores busy for a while with half of them, beside those in colour."""
-AT_ONCE = 4
-"""Pictures made grey together: of more, what is between colour and grey leaves the processor's caches."""
 ENOUGH = 16
 """The same where none is in colour: some of them must play while others are looked at."""
+AT_ONCE = 4
+"""Pictures made grey together: of more, what is between colour and grey leaves the processor's caches."""
 
 
 @dataclass(frozen=True)
