@@ -181,7 +181,7 @@ class Convolutions(nn.Module):
         return back_as_it_came(x).reshape(len(x), self.members, -1).transpose(0, 1)
 
     def _takes_bytes(self, obs_BKF: Tensor) -> bool:
-        """Whether to compute with pixels as they are: not to learn from them, where bf16 would do, and it is faster."""
+        """Whether to multiply the pixels as bytes: where bf16 is exact enough, and nothing is learnt from them."""
         bytes_on_cpu = obs_BKF.dtype == torch.uint8 and obs_BKF.device.type == "cpu"
         coarse = torch.is_autocast_enabled("cpu") and not (self.training or torch.is_grad_enabled())
         return bytes_on_cpu and coarse and integers.supported()
