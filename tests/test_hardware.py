@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from pairplay import hardware
 from pairplay.hardware import Hardware, choose_hardware, half_the_threads
+from pairplay.policy.adam import SeparateAdam
 from pairplay.types import UserError
 
 
@@ -17,6 +20,7 @@ def _threads() -> Iterator[None]:
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture
@@ -50,6 +54,25 @@ def test_a_processor_that_computes_in_bf16_does_so_with_pictures(machine: pytest
     assert choose_hardware("auto", "auto", is_image=True).precision == "bf16"
     assert choose_hardware("auto", "fp32", is_image=True).precision == "fp32"
     assert choose_hardware("auto", "auto", is_image=False).precision == "fp32"
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this CPU has no such mode")
+@pytest.mark.parametrize("is_image", [True, False])
+def test_moments_of_what_is_no_longer_used_vanish(machine: pytest.MonkeyPatch, *, is_image: bool) -> None:
+    choose_hardware("auto", "auto", is_image=is_image)
+
+    def moments() -> tuple[Tensor, Tensor]:
+        parameter = nn.Parameter(torch.ones(8))
+        adam = SeparateAdam([parameter])
+        for number in range(1200):
+            parameter.grad = torch.full_like(parameter, 0.0 if number else 1e-3)
+            adam.step(1.0)
+        return adam.moments(parameter)["exp_avg"], adam.moments(parameter)["exp_avg_sq"]
+
+    with ThreadPoolExecutor(1) as later:
+        for mean, square in (moments(), later.submit(moments).result()):
+            assert (mean == 0).all() == is_image, "else they stay at the smallest number that there is"
+            assert (square > 1e-12).all(), "a normal number"
 
 
 def test_a_gpu_takes_pictures_in_fp32(machine: pytest.MonkeyPatch) -> None:
