@@ -206,3 +206,28 @@ def test_the_budget_is_followed_without_being_counted_anew(desk: Desk, monkeypat
         desk.answer(row, "left")
     assert ask(400) == 0
     assert len(withdrawn) == 4, "none is open any more"
+
+
+def test_no_more_is_filmed_than_will_be_looked_at(desk: Desk) -> None:
+    inquiry = desk.inquiry
+    queries = replace(CONFIG.queries, windows=12, candidates=3, segment_length=2)
+    inquiry.config = replace(CONFIG, num_envs=8, queries=queries)  # 64 steps a rollout
+    inquiry.segment_length, inquiry.recordable = 2, 8
+    inquiry.schedule = LabelSchedule(1000, 64_000, 0.0, 1e12)  # one query in 64 steps
+
+    def filmed(**more: Any) -> int:
+        return len(inquiry.windows(0, **more))
+
+    assert filmed(step=640, learning=True) == 12, "what is filmed of a simulator is a few numbers"
+    inquiry.spec = replace(inquiry.spec, frame_shape=(8, 8))
+    assert inquiry.spec.is_image
+    assert filmed() == filmed(step=640) == 12, "before the policy learns all are asked about"
+    assert filmed(step=640, learning=True) == 3, "one for each candidate pair"
+    inquiry.schedule = LabelSchedule(3000, 64_000, 0.0, 1e12)
+    assert filmed(step=640, learning=True) == 9
+    inquiry.schedule = LabelSchedule(9000, 64_000, 0.0, 1e12)
+    assert filmed(step=640, learning=True) == 12, "at most so many"
+    inquiry.schedule = LabelSchedule(1, 64_000, 0.0, 1e12)
+    assert filmed(step=640, learning=True) == 3, "for whoever comes back to questions that waited"
+    inquiry.config = replace(inquiry.config, queries=replace(queries, candidates=1))
+    assert filmed(step=640, learning=True) == 2, "no pair is made of one"

@@ -95,16 +95,25 @@ class Inquiry:
 
     # -- what is filmed ------------------------------------------------------------------------------------------
 
-    def windows(self, iteration: int) -> list[Window]:
-        """What to film of the next rollout; nothing once the budget is spent."""
+    def windows(self, iteration: int, *, step: int = 0, learning: bool = False) -> list[Window]:
+        """What to film of the rollout that begins at `step`; nothing once the budget is spent.
+
+        Once the policy learns, no more pictures than will be looked at: for each query that falls due in this rollout,
+        one segment for every candidate pair. Then each is a candidate about twice before it makes room.
+        """
         if self._left is not None and self._left <= 0:
             return []
+        config, count = self.config, self.config.queries.windows
+        if learning and self.spec.is_image:  # what is filmed of a simulator is a few numbers
+            played = config.ppo.num_steps * config.num_envs
+            due = self.schedule.target(step + played) - self.schedule.target(step)
+            count = min(count, max(1, due) * max(2, config.queries.candidates))
         return draw_windows(
-            rng(self.config.seed, "windows", iteration),
-            num_steps=self.config.ppo.num_steps,
+            rng(config.seed, "windows", iteration),
+            num_steps=config.ppo.num_steps,
             recordable=self.recordable,
             length=self.segment_length,
-            count=self.config.queries.windows,
+            count=count,
         )
 
     def film(self, windows: Sequence[Window]) -> Sequence[Window]:

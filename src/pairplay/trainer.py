@@ -209,7 +209,7 @@ class Trainer:
         windows = []
         if self.inquiry is not None:
             self.inquiry.publisher.begin()
-            windows = self.inquiry.windows(self.iteration)
+            windows = self.inquiry.windows(self.iteration, step=self.step, learning=self.learning)
         actor: Actor = self.explorer
         if self.learning:
             generator = torch_rng(config.seed, "actions", self.iteration, device=self.ppo.device)
