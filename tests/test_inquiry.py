@@ -23,7 +23,7 @@ from pairplay.packing import segment_id
 from pairplay.queries.schedule import LabelSchedule
 from pairplay.run.layout import RunDir
 from pairplay.trainer import Trainer
-from pairplay.types import Answer, Footage, Query, Segment
+from pairplay.types import Answer, Footage, Query, Segment, Window
 
 BUFFER = 6
 CONFIG = TrainConfig(
@@ -177,6 +177,9 @@ def test_the_budget_is_followed_without_being_counted_anew(desk: Desk, monkeypat
         inquiry.publisher.flush()
         return inquiry.store.counts().asked - before
 
+    def windows(iteration: int) -> list[Window]:
+        return inquiry.windows(iteration, step=0, learning=False)
+
     withdrawn: list[int] = []
     expire = inquiry.store.expire
 
@@ -185,23 +188,23 @@ def test_the_budget_is_followed_without_being_counted_anew(desk: Desk, monkeypat
         return withdrawn[-1]
 
     monkeypatch.setattr(inquiry.store, "expire", counting)
-    assert inquiry.windows(0), "nothing was asked yet"
+    assert windows(0), "nothing was asked yet"
     inquiry.pool.add([footage(number) for number in range(4)])
     assert ask(0) == 2, "there are no more fresh segments"
-    assert inquiry.windows(1), "one question is left"
+    assert windows(1), "one question is left"
     assert withdrawn == [], "nothing was open"
     inquiry.pool.add([footage(number) for number in range(4, 8)])
     assert ask(50) == 1
-    assert not inquiry.windows(2), "all were asked"
+    assert not windows(2), "all were asked"
     assert ask(60) == 0
     assert withdrawn == [0, 0]
-    assert not inquiry.windows(3)
+    assert not windows(3)
     inquiry.pool.add([footage(number) for number in range(8, 12)])
     assert ask(101) == 2, "the first two were answered by nobody"
     assert withdrawn[2:] == [2]
     inquiry.pool.add([footage(number) for number in range(12, 14)])
     assert ask(151) == 1
-    assert not inquiry.windows(4)
+    assert not windows(4)
     for row in inquiry.store.open_steps():
         desk.answer(row, "left")
     assert ask(400) == 0
@@ -215,19 +218,19 @@ def test_no_more_is_filmed_than_will_be_looked_at(desk: Desk) -> None:
     inquiry.segment_length, inquiry.recordable = 2, 8
     inquiry.schedule = LabelSchedule(1000, 64_000, 0.0, 1e12)  # one query in 64 steps
 
-    def filmed(**more: Any) -> int:
-        return len(inquiry.windows(0, **more))
+    def filmed(step: int = 640, *, learning: bool = True) -> int:
+        return len(inquiry.windows(0, step=step, learning=learning))
 
-    assert filmed(step=640, learning=True) == 12, "what is filmed of a simulator is a few numbers"
+    assert filmed() == 12, "what is filmed of a simulator is a few numbers"
     inquiry.spec = replace(inquiry.spec, frame_shape=(8, 8))
     assert inquiry.spec.is_image
-    assert filmed() == filmed(step=640) == 12, "before the policy learns all are asked about"
-    assert filmed(step=640, learning=True) == 3, "one for each candidate pair"
+    assert filmed(0, learning=False) == filmed(learning=False) == 12, "before the policy learns all are asked about"
+    assert filmed() == 3, "one for each candidate pair"
     inquiry.schedule = LabelSchedule(3000, 64_000, 0.0, 1e12)
-    assert filmed(step=640, learning=True) == 9
+    assert filmed() == 9
     inquiry.schedule = LabelSchedule(9000, 64_000, 0.0, 1e12)
-    assert filmed(step=640, learning=True) == 12, "at most so many"
+    assert filmed() == 12, "at most so many"
     inquiry.schedule = LabelSchedule(1, 64_000, 0.0, 1e12)
-    assert filmed(step=640, learning=True) == 3, "for whoever comes back to questions that waited"
+    assert filmed() == 3, "for whoever comes back to questions that waited"
     inquiry.config = replace(inquiry.config, queries=replace(queries, candidates=1))
-    assert filmed(step=640, learning=True) == 2, "no pair is made of one"
+    assert filmed() == 2, "no pair is made of one"

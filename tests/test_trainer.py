@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import pairwise
@@ -25,7 +25,7 @@ from pairplay.run.checkpoint import save
 from pairplay.run.layout import RunDir
 from pairplay.run.metrics import read_metrics
 from pairplay.trainer import Snapshot, Trainer
-from pairplay.types import Array, FloatArray, Step
+from pairplay.types import Array, FloatArray, Rollout, Step, Window
 
 HARDWARE = Hardware(torch.device("cpu"), "fp32", 1)
 CONFIG = TrainConfig(
@@ -339,6 +339,22 @@ def test_the_baseline_plays_in_grey_for_nobody_looks(tmp_path: Path) -> None:
     for config, recordable in ((ENDURO, 2), (replace(ENDURO, reward="env"), 0)):
         with closing(make_trainer(tmp_path / config.reward, config)) as trainer:
             assert trainer.envs.recordable == recordable
+
+
+def test_once_it_learns_fewer_segments_are_filmed(tmp_path: Path) -> None:
+    queries = replace(ENDURO.queries, segment_length=6, windows=8, candidates=3)
+    filmed: list[tuple[bool, int]] = []
+    with closing(make_trainer(tmp_path / "run", replace(ENDURO, queries=queries))) as trainer:
+        assert trainer.inquiry is not None
+        keep = trainer.inquiry.keep
+
+        def noting(rollout: Rollout, windows: Sequence[Window], *rest: Any, **more: Any) -> None:
+            filmed.append((trainer.learning, len(windows)))
+            keep(rollout, windows, *rest, **more)
+
+        trainer.inquiry.keep = noting  # type: ignore[method-assign]
+        trainer.train(silent)
+    assert filmed == [(False, 8), (True, 3), (True, 3)]
 
 
 def test_teachers_answer_while_the_agent_plays_on(tmp_path: Path) -> None:

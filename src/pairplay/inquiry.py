@@ -95,7 +95,7 @@ class Inquiry:
 
     # -- what is filmed ------------------------------------------------------------------------------------------
 
-    def windows(self, iteration: int, *, step: int = 0, learning: bool = False) -> list[Window]:
+    def windows(self, iteration: int, *, step: int, learning: bool) -> list[Window]:
         """What to film of the rollout that begins at `step`; nothing once the budget is spent.
 
         Once the policy learns, no more pictures than will be looked at: for each query that falls due in this rollout,

@@ -38,7 +38,7 @@ def ask_first(config: TrainConfig, run: RunDir) -> None:
             closing(make_envs(few.env_id, FEW, few.env, seed=int_seed(few.seed, "opening"))) as envs,
             closing(Inquiry(few, run, store, envs)) as inquiry,
         ):
-            windows = inquiry.windows(0)
+            windows = inquiry.windows(0, step=0, learning=False)
             explorer = Explorer(envs.spec, rng(few.seed, "opening"), persistence=few.queries.explore_persistence)
             rollout, _, captures = collect(
                 explorer, envs, begin(envs), num_steps=few.ppo.num_steps, film=inquiry.film(windows)
