@@ -163,7 +163,7 @@ class QueryConfig:
     pool: int = 64
     """Recent segments kept as candidates."""
     windows: int = 16
-    """Segments cut from each rollout at most."""
+    """Segments cut from each rollout at most; of pictures, once the policy learns, one for each candidate pair."""
     initial_share: float = 0.25
     """Share of the label budget spread over the time before and just after learning starts."""
     anneal_steps: float = 2e6
