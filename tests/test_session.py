@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from pairplay import session
-from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig
+from pairplay.config import EnvConfig, PPOConfig, QueryConfig, RewardModelConfig, TeacherConfig, TrainConfig, preset
 from pairplay.labels.store import LabelStore
 from pairplay.run.layout import RunDir
+from pairplay.trainer import Trainer
 from pairplay.types import UserError
 
 
@@ -139,3 +142,29 @@ def test_training_goes_on_without_a_server_that_cannot_come_back(
     said = console.export_text()
     assert said.count("the port is taken") == 1
     assert "Training goes on" in said
+
+
+@pytest.mark.skipif(not torch.set_flush_denormal(False), reason="this CPU has no such mode")
+@pytest.mark.parametrize("env_id", ["ALE/Enduro-v5", "Pendulum-v1"])
+def test_small_numbers_are_zero_while_it_learns_from_pictures(
+    env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But not where a simulator computes in the same thread, and not for whoever called."""
+
+    def half() -> float:
+        return float(torch.tensor([1e-39]) * 0.5)
+
+    found: list[float] = []
+
+    def note(trainer: Trainer, watch: object) -> None:
+        with ThreadPoolExecutor(1) as beside:
+            found.extend((half(), beside.submit(half).result()))
+
+    monkeypatch.setattr(Trainer, "train", note)
+    config = preset(env_id)
+    config = replace(config, teacher="oracle", num_envs=2, env=replace(config.env, colour_envs=2))
+    config = replace(config, ppo=replace(config.ppo, num_steps=32, minibatch_size=32))
+    assert session.start(config, tmp_path / "run", port=0, open_page=False) == 0
+    assert len(found) == 2
+    assert all((number == 0.0) == (env_id == "ALE/Enduro-v5") for number in found)
+    assert half() > 0.0

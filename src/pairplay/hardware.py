@@ -31,7 +31,7 @@ class Hardware:
 
 
 def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
-    """Resolve `auto` settings, set torch's thread count for the process, and how this thread rounds.
+    """Resolve `auto` settings, set torch's thread count for the process.
 
     bf16 is chosen only where it is faster: on a CPU that multiplies in it (AMX, AVX-512 BF16). On others it is slower,
     and on a GPU it gained nothing where that was measured (docs/decisions/028). State vectors are too
@@ -48,11 +48,21 @@ def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
     number_format: Precision = "bf16" if precision == "bf16" or (precision == "auto" and gains) else "fp32"
     threads = _most_threads() if is_image and chosen.type == "cpu" else 1
     torch.set_num_threads(threads)
-    # Adam's moments of a weight that is no longer used shrink until they are subnormal, and stay there: an eighth of a
-    # policy's after 30 iterations of Enduro. Some CPUs take many times as long for those; here, and in all threads that
-    # this one starts from now on, they are 0. Not where simulators compute in the same thread.
-    torch.set_flush_denormal(is_image)
     return Hardware(chosen, number_format, threads)
+
+
+@contextmanager
+def small_numbers_are_zero(*, here: bool = True) -> Iterator[None]:
+    """In here what is too small to be a normal number is 0, in this thread and in those that it starts meanwhile.
+
+    Adam's moments of a weight that is no longer used shrink until they are such numbers, and stay there: a twelfth of a
+    policy's after 35 iterations of Enduro. Some CPUs take many times as long for each (docs/decisions/046).
+    """
+    torch.set_flush_denormal(here)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 @contextmanager

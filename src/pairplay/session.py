@@ -11,7 +11,7 @@ import sys
 import time
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as ProgressBar
 
 from pairplay.config import TrainConfig, check_options
-from pairplay.envs.make import find_registration, shows_score
+from pairplay.envs.make import find_registration, is_atari, shows_score
 from pairplay.labels.store import LabelStore, Progress
 from pairplay.run.config_file import amend_config, write_config
 from pairplay.run.layout import RunDir
@@ -73,14 +73,18 @@ def go_on(config: TrainConfig, run: RunDir, *, port: int, open_page: bool, profi
         _terminate_as_ctrl_c(),
         trainer_lock(run),
         _label_server(config, run, port, console, open_page=open_page) as page,
+        ExitStack() as stack,
     ):
         amend_config(run.config_toml, config)
         from pairplay.envs.make import count_processes
+        from pairplay.hardware import small_numbers_are_zero
         from pairplay.opening import ask_first
         from pairplay.profiling import Profiler
         from pairplay.trainer import Trainer
 
         ask_first(config, run)
+        # Before torch starts threads; but not where simulators compute in this one.
+        stack.enter_context(small_numbers_are_zero(here=is_atari(config.env_id)))
         trainer = Trainer(config, run)
         try:
             for name, reason in trainer.rejected:
