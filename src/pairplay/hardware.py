@@ -31,7 +31,7 @@ class Hardware:
 
 
 def choose_hardware(device: str, precision: str, *, is_image: bool) -> Hardware:
-    """Resolve `auto` settings, set torch's thread count for the process.
+    """Resolve `auto` settings and set torch's thread count for the process.
 
     bf16 is chosen only where it is faster: on a CPU that multiplies in it (AMX, AVX-512 BF16). On others it is slower,
     and on a GPU it gained nothing where that was measured (docs/decisions/028). State vectors are too
@@ -56,7 +56,8 @@ def small_numbers_are_zero(*, here: bool = True) -> Iterator[None]:
     """In here what is too small to be a normal number is 0, in this thread and in those that it starts meanwhile.
 
     Adam's moments of a weight that is no longer used shrink until they are such numbers, and stay there: a twelfth of a
-    policy's after 35 iterations of Enduro. Some CPUs take many times as long for each (docs/decisions/046).
+    policy's after 35 iterations of Enduro. An Intel server takes forty times as long to multiply them
+    (docs/decisions/046).
     """
     torch.set_flush_denormal(here)
     try:
