@@ -14,12 +14,12 @@ from pairplay.types import Array
 # T steps, N environments, K stacked frames, B batch, F the shape of one frame, H x W a picture
 
 
-def stack_frames(frames: Tensor, age: Tensor, step: Tensor, env: Tensor, stack: int) -> Tensor:
+def stack_frames(frames: Tensor, age: Tensor, step: Tensor, env: Tensor, stack: int, *, block: int = 1) -> Tensor:
     """The observations `(step[b], env[b])`, oldest frame first: `[B, K, *F]`, of the dtype of `frames`.
 
     `frames` is `[K-1 + T, N, *F]` with the newest frame of step t in row `K-1+t`; `age` is `[T, N]`.
     A stack never reaches across a reset: younger than K steps, it repeats the episode's first frame. On a CPU stacks of
-    pictures are `interleaved`.
+    pictures are `interleaved`, in blocks if that is asked for.
     """
     back_BK = torch.arange(stack - 1, -1, -1, device=step.device).expand(len(step), stack)
     back_BK = torch.minimum(back_BK, age[step, env][:, None])
@@ -28,10 +28,10 @@ def stack_frames(frames: Tensor, age: Tensor, step: Tensor, env: Tensor, stack: 
     row = row_BK.T if pictures else row_BK
     whole = frames.flatten(0, 1)
     if pictures and _runs(row):
-        return interleaved([whole[first : first + len(step)].numpy() for first in row[:, 0].tolist()])
+        return interleaved([whole[first : first + len(step)].numpy() for first in row[:, 0].tolist()], block)
     # Whole rows by one index: a twentieth of the time of an index for each axis.
     chosen = whole.index_select(0, row.flatten()).view(*row.shape, *frames.shape[2:])
-    return interleaved(list(chosen.numpy())) if pictures else chosen
+    return interleaved(list(chosen.numpy()), block) if pictures else chosen
 
 
 def _runs(row_KB: Tensor) -> bool:
@@ -40,15 +40,19 @@ def _runs(row_KB: Tensor) -> bool:
     return B > 0 and bool((row_KB[:, -1] - row_KB[:, 0] == B - 1).all()) and bool((row_KB.diff(dim=1) == 1).all())
 
 
-def interleaved(planes: Sequence[Array]) -> Tensor:
+def interleaved(planes: Sequence[Array], block: int = 1) -> Tensor:
     """`[B, K, H, W]` from K planes `[B, H, W]` of uint8, a pixel's K values side by side in memory (channels last).
 
     So convolutions on a CPU read them. While they are bytes this takes a fraction of what it takes afterwards.
+    In blocks of so many pixels each way, 2 or 4, it is `[B, K·block², H/block, W/block]`: what a convolution that moves
+    by a block sees of one is in one place, plane by plane and row by row.
     """
     K, (B, H, W) = len(planes), planes[0].shape
-    if K == 1 or B == 0:
-        return torch.from_numpy(np.stack(planes, axis=1))
-    # As K tall pictures, the channels of one.
-    pixels = np.empty((B * H, W, K), np.uint8)
-    cv2.merge([plane.reshape(B * H, W) for plane in planes], pixels)
-    return torch.from_numpy(pixels).view(B, H, W, K).permute(0, 3, 1, 2)
+    if B == 0:
+        return torch.empty(0, K * block**2, H // block, W // block, dtype=torch.uint8)
+    # A row of a block is one number of so many bytes. As tall pictures, the channels of one.
+    number = np.dtype(f"i{block}")
+    tall = [plane.view(number).reshape(-1, block, W // block)[:, row] for plane in planes for row in range(block)]
+    pixels = np.empty((B * H // block, W // block, len(tall)), number)
+    cv2.merge(tall, pixels)
+    return torch.from_numpy(pixels.view(np.uint8)).view(B, H // block, W // block, -1).permute(0, 3, 1, 2)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
+from pairplay.observations import interleaved
 from pairplay.reward import integers
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
@@ -21,6 +22,7 @@ from .test_networks import NORMED
 HAS_BOTH = torch.cpu._is_vnni_supported() and torch.cpu._is_avx512_bf16_supported()
 needs_it = pytest.mark.skipif(not HAS_BOTH, reason="this CPU has no instructions that multiply bytes and bf16")
 CPU = torch.device("cpu")
+convolve = integers.convolve
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +42,19 @@ def test_a_cpu_that_multiplies_bytes_is_asked_to() -> None:
     assert integers.supported()
 
 
+def convolved(pixels: Tensor, weight: Tensor, bias: Tensor, block: int = 1) -> Tensor:
+    height, width = pixels.shape[2:]
+    planes = interleaved(list(pixels.transpose(0, 1).contiguous().numpy()), block)
+    return integers.convolve(planes, integers.pack(weight, bias, 4, (height, width), block))
+
+
 @needs_it
-def test_weights_that_are_integers_are_multiplied_exactly() -> None:
+@pytest.mark.parametrize("block", [1, 2, 4])
+def test_weights_that_are_integers_are_multiplied_exactly(block: int) -> None:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randint(-integers.MOST, integers.MOST + 1, (16, 4, 8, 8), generator=generator).float()
     weight[:, 0, 0, 0] = float(integers.MOST)  # so that one step of each channel is one
-    found = integers.convolve(picture(), weight, torch.arange(16.0), stride=4)
+    found = convolved(picture(), weight, torch.arange(16.0), block)
     expected = F.conv2d(picture().double(), weight.double(), torch.arange(16.0).double(), stride=4)
     assert found.dtype == torch.bfloat16
     assert torch.allclose(found.double(), expected, rtol=2**-8, atol=0.0), "rounded once, at the end"
@@ -66,26 +75,27 @@ def _weights() -> Tensor:
 def test_other_weights_to_a_step_each() -> None:
     weight = _weights()
     weight[5] = 0.0
-    found = integers.convolve(picture(), weight, torch.zeros(16), stride=4)
+    found = convolved(picture(), weight, torch.zeros(16))
     assert _off(found, F.conv2d(picture().double(), weight.double(), stride=4)) < 0.02
     assert (found[:, 5] == 0).all()
 
 
 @needs_it
-def test_where_neighbouring_pixels_are_alike_errors_cancel(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", [1, 4])
+def test_where_neighbouring_pixels_are_alike_errors_cancel(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     coarse = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 255
     smooth = F.interpolate(coarse, (60, 72), mode="bilinear").to(torch.uint8)
     exact = F.conv2d(smooth.double(), _weights().double(), stride=4)
-    together = _off(integers.convolve(smooth, _weights(), torch.zeros(16), stride=4), exact)
+    together = _off(convolved(smooth, _weights(), torch.zeros(16), block), exact)
     monkeypatch.setattr(integers, "_rounded", torch.round)
-    each_for_itself = _off(integers.convolve(smooth, _weights(), torch.zeros(16), stride=4), exact)
+    each_for_itself = _off(convolved(smooth, _weights(), torch.zeros(16), block), exact)
     assert together < 0.006
     assert together < 0.6 * each_for_itself
 
 
-def _too_narrow(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+def _too_narrow(x: Tensor, packed: integers.Packed) -> Tensor:
     """As a CPU adds that stops at 32,767 steps."""
-    return F.conv2d(x.float(), weight, bias, stride=stride).clamp(-32767 / 127, 32767 / 127)
+    return convolve(x, packed).clamp(-32767 / 127, 32767 / 127)
 
 
 def _missing(*_: object) -> Tensor:
@@ -106,11 +116,10 @@ def rough(precision: str = "bf16") -> RewardModel:
 @needs_it
 def test_predictions_take_it_and_learning_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[torch.Size] = []
-    convolve = integers.convolve
 
-    def noting(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
+    def noting(x: Tensor, packed: integers.Packed) -> Tensor:
         seen.append(x.shape)
-        return convolve(x, weight, bias, stride)
+        return convolve(x, packed)
 
     monkeypatch.setattr(integers, "convolve", noting)
     assert integers.supported()

@@ -7,28 +7,49 @@ steps remain, and how large a step is.
 from __future__ import annotations
 
 from functools import cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from pairplay.pixels import blocks
 
 MOST = 126
 """Steps of the largest weight of a channel; rounded it may have one more, and 127 is the most that a byte holds."""
 
 
+class Packed(NamedTuple):
+    """Weights of a convolution as it multiplies bytes with them."""
+
+    weight: Tensor
+    """In a layout of its own, for pictures in `blocks`."""
+    step: Tensor
+    bias: Tensor
+    geometry: tuple[list[int], list[int], list[int], int]
+    """Stride, margin and distance of its pixels, and groups."""
+
+
 @torch.no_grad()
-def convolve(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> Tensor:
-    """`[B, K, H, W]` uint8 → `[B, out, H', W']` bf16, channels last. Only where it is `supported`."""
-    # torch's own quantised models compute with these operators; they are not promised to anybody else.
-    onednn = torch.ops.onednn
+def pack(weight: Tensor, bias: Tensor, stride: int, picture: tuple[int, ...], block: int = 1) -> Packed:
+    """Round `[out, K, h, w]` weights for pictures of this size, which come in blocks (1: as pixels)."""
     step = weight.abs().amax((1, 2, 3)).float().clamp_min(1e-30) / MOST
-    steps = _rounded(weight / step[:, None, None, None]).to(torch.int8)
-    geometry = [stride, stride], [0, 0], [1, 1], 1
-    packed = onednn.qconv_prepack(steps, step, 1.0, 0, *geometry, list(x.shape))
-    zeros = torch.zeros(len(step), dtype=torch.long)
-    found: Tensor = onednn.qconv2d_pointwise(
+    # Rounded pixel by pixel, whatever the order in which the CPU then takes them.
+    steps = blocks(_rounded(weight / step[:, None, None, None]).to(torch.int8), block)
+    geometry = [stride // block] * 2, [0, 0], [1, 1], 1
+    height, width = picture
+    shape = [1, steps.shape[1], height // block, width // block]
+    # torch's own quantised models compute with these operators; they are not promised to anybody else.
+    packed = torch.ops.onednn.qconv_prepack(steps, step, 1.0, 0, *geometry, shape)
+    return Packed(packed, step, bias.float(), geometry)
+
+
+@torch.no_grad()
+def convolve(x: Tensor, packed: Packed) -> Tensor:
+    """`[B, K, H, W]` uint8 → `[B, out, H', W']` bf16, channels last. Only where it is `supported`."""
+    found: Tensor = torch.ops.onednn.qconv2d_pointwise(
         x.contiguous(memory_format=torch.channels_last),
-        *(1.0, 0, packed, step, zeros, bias.float(), *geometry),
-        *(1.0, 0, torch.bfloat16, "none", [], ""),
+        *(1.0, 0, packed.weight, packed.step, torch.zeros(len(packed.step), dtype=torch.long), packed.bias),
+        *(*packed.geometry, 1.0, 0, torch.bfloat16, "none", [], ""),
     )
     return found
 
@@ -48,7 +69,7 @@ def supported() -> bool:
     weight = torch.linspace(-1.0, 1.0, 16)[:, None, None, None].expand(16, 4, 8, 8).contiguous()
     expected = 255.0 * weight.sum((1, 2, 3))
     try:
-        found = convolve(pixels, weight, torch.zeros(16), stride=4)
+        found = convolve(pixels, pack(weight, torch.zeros(16), 4, (8, 8)))
     except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
         return False
     return found.numel() == len(expected) and torch.allclose(found.float().flatten(), expected, rtol=0.01)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import numpy as np
@@ -51,6 +51,7 @@ class RewardModel:
         self.device = device
         self.autocast = precision == "bf16"
         self.network = make_network(spec, config, seed=seed).to(device)
+        self.block = self.network.block if device.type == "cpu" else 1
         # Without weight decay of its own: each member has its own coefficient.
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=config.learning_rate, weight_decay=0.0, fused=True
@@ -321,8 +322,9 @@ class RewardModel:
         if self.sharing is None:
             return self._predict(film).reshape(-1, T, N)
         forward = torch.no_grad()(partial(self._forward, network=self.network))
-        parts = self.sharing.map(forward, film.split(CHUNK[self.device.type], threads=2))
-        return torch.cat(list(parts), dim=1).reshape(-1, T, N)
+        with self._predicting():
+            parts = list(self.sharing.map(forward, film.split(CHUNK[self.device.type], threads=2)))
+        return torch.cat(parts, dim=1).reshape(-1, T, N)
 
     def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
         """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
@@ -359,14 +361,21 @@ class RewardModel:
         # In training the statistics of a mini-batch must be those of all of it.
         whole = self.network.training and self.config.batch_norm
         parts = [film] if whole else film.split(CHUNK[self.device.type])
-        return torch.cat([self._forward(part, network or self.network) for part in parts], dim=1)
+        with self._predicting():
+            return torch.cat([self._forward(part, network or self.network) for part in parts], dim=1)
+
+    def _predicting(self) -> AbstractContextManager[None]:
+        """Where nothing is learnt, on a CPU that computes in bf16, pixels are multiplied as bytes."""
+        coarse = self.autocast and self.device.type == "cpu"
+        learns = self.network.training or torch.is_grad_enabled()
+        return self.network.rounded() if coarse and not learns else nullcontext()
 
     def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._run(network, *self._read(film))
 
     def _read(self, film: Film) -> tuple[Tensor, Tensor]:
         """What enters the networks: observations `[B, K, *F]` and actions `[B, A]`."""
-        obs = stack_frames(film.frames, film.age, film.step, film.env, self.spec.stack)
+        obs = stack_frames(film.frames, film.age, film.step, film.env, self.spec.stack, block=self.block)
         if not self.spec.is_image:
             obs = self.inputs.normalise(obs.flatten(2)).float()
         return obs, self._action_input(film.action)

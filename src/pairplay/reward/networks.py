@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 from pairplay.config import RewardModelConfig
-from pairplay.pixels import as_numbers, back_as_it_came
+from pairplay.pixels import BLOCKS, as_numbers, back_as_it_came, blocks
 from pairplay.reward import integers
 from pairplay.seeding import torch_rng
 from pairplay.types import EnvSpec, UserError
@@ -26,6 +28,8 @@ LAYERS = {
 member half as wide, for there are several."""
 SLOPE = 0.01
 """Of the leaky rectifiers."""
+SCALE = 1.0 / 255.0
+"""From bytes to 0…1."""
 EPSILON = 1e-5
 """What a norm adds to a variance."""
 HEAD_GAIN = 0.1
@@ -77,16 +81,23 @@ class EnsembleConv(nn.Module):
         self.stride = stride
         self.groups = 1 if shared else members
 
-    def forward(self, x: Tensor, scale: float = 1.0, norm: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """The convolution of `x · scale`, and of that `· gain + shift`, the `norm`: in the weights it costs nothing."""
+    def folded(self, scale: float, norm: tuple[Tensor, Tensor] | None) -> tuple[Tensor, Tensor]:
+        """Weight and bias for `x · scale`, and for `· gain + shift` of what comes of it, the `norm`: it costs nothing.
+
+        1/255 goes into the small weights instead of the large pictures.
+        """
         weight: Tensor = self.weight if scale == 1.0 else self.weight * scale
-        bias: Tensor = self.bias
-        if norm is not None:
-            gain, shift = norm
-            weight, bias = weight * gain[:, None, None, None], bias * gain + shift
-        if x.dtype == torch.uint8:
-            return integers.convolve(x, weight, bias, self.stride)
-        return F.conv2d(x, weight, bias, stride=self.stride, groups=self.groups)
+        if norm is None:
+            return weight, self.bias
+        gain, shift = norm
+        return weight * gain[:, None, None, None], self.bias * gain + shift
+
+    def forward(
+        self, x: Tensor, scale: float = 1.0, norm: tuple[Tensor, Tensor] | None = None, block: int = 1
+    ) -> Tensor:
+        """The convolution of `x · scale`, which comes in blocks of so many pixels each way (1: as pixels)."""
+        weight, bias = self.folded(scale, norm)
+        return F.conv2d(x, blocks(weight, block), bias, stride=self.stride // block, groups=self.groups)
 
 
 class BatchNorm(nn.Module):
@@ -144,7 +155,7 @@ class Head(nn.Module):
 
 
 class Convolutions(nn.Module):
-    """Pixels 0…255 `[B, K, H, W]` → what each member sees in them, `[E, B, width]`."""
+    """Pixels 0…255 `[B, K, H, W]`, or the same in blocks, → what each member sees in them, `[E, B, width]`."""
 
     def __init__(self, spec: EnvSpec, config: RewardModelConfig, *, seed: int) -> None:
         super().__init__()
@@ -153,6 +164,11 @@ class Convolutions(nn.Module):
         self.noise: torch.Generator | None = None
         """Draws which feature maps are dropped in training."""
         side, channels = list(spec.frame_shape), spec.stack
+        self.picture, self.channels = spec.frame_shape, channels
+        _, kernel, stride = LAYERS[config.network][0]
+        self.block = stride if stride in BLOCKS and not any(length % stride for length in (*side, kernel)) else 1
+        """Pictures may come in blocks of so many pixels each way, which a CPU convolves faster."""
+        self.packed: integers.Packed | None = None
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for i, (out, kernel, stride) in enumerate(LAYERS[config.network]):
             side = [(s - kernel) // stride + 1 for s in side]
@@ -166,25 +182,43 @@ class Convolutions(nn.Module):
         self.width = channels * math.prod(side)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
+    @contextmanager
+    def rounded(self) -> Iterator[None]:
+        """In here no weight changes and none is learnt, and those of the pixels are whole numbers of steps.
+
+        So pixels are multiplied as the bytes they are, which is as exact as bf16. Only where `integers.supported`.
+        """
+        conv, norm = self.convs[0], self.norms[0]
+        assert isinstance(conv, EnsembleConv)
+        weight, bias = conv.folded(SCALE, norm.known() if isinstance(norm, BatchNorm) else None)
+        self.packed = integers.pack(weight, bias, conv.stride, self.picture, self.block)
+        try:
+            yield
+        finally:
+            self.packed = None
+
     def forward(self, obs_BKF: Tensor) -> Tensor:
-        # 1/255 goes into the small weights instead of the large pictures.
-        x = obs_BKF if self._takes_bytes(obs_BKF) else as_numbers(obs_BKF)
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            scale = 1.0 if i else 1.0 / 255.0
-            if isinstance(norm, BatchNorm) and not self.training:
-                x = conv(x, scale, norm.known())
-            else:
-                x = norm(conv(x, scale))
-            x = F.leaky_relu(x, SLOPE, inplace=True)
-            if self.training and self.dropout:
-                x = self._drop(x)
+        if self.packed is not None:
+            x = integers.convolve(obs_BKF, self.packed)
+        else:
+            block = 1 if obs_BKF.shape[1] == self.channels else self.block
+            x = self._normed(0, as_numbers(obs_BKF), SCALE, block)
+        x = self._bent(x)
+        for layer in range(1, len(self.convs)):
+            x = self._bent(self._normed(layer, x))
         return back_as_it_came(x).reshape(len(x), self.members, -1).transpose(0, 1)
 
-    def _takes_bytes(self, obs_BKF: Tensor) -> bool:
-        """Whether to multiply the pixels as bytes: where bf16 is exact enough, and nothing is learnt from them."""
-        bytes_on_cpu = obs_BKF.dtype == torch.uint8 and obs_BKF.device.type == "cpu"
-        coarse = torch.is_autocast_enabled("cpu") and not (self.training or torch.is_grad_enabled())
-        return bytes_on_cpu and coarse and integers.supported()
+    def _normed(self, layer: int, x: Tensor, scale: float = 1.0, block: int = 1) -> Tensor:
+        conv, norm = self.convs[layer], self.norms[layer]
+        if isinstance(norm, BatchNorm) and not self.training:
+            folded: Tensor = conv(x, scale, norm.known(), block)
+            return folded
+        normed: Tensor = norm(conv(x, scale, block=block))
+        return normed
+
+    def _bent(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(x, SLOPE, inplace=True)
+        return self._drop(x) if self.training and self.dropout else x
 
     def _drop(self, x: Tensor) -> Tensor:
         """Drops whole feature maps: the neighbours of a single dropped pixel would give it away."""
@@ -199,6 +233,7 @@ class Vectors(nn.Module):
         super().__init__()
         self.members = config.members
         self.width = spec.stack * math.prod(spec.frame_shape)
+        self.block = 1
 
     def forward(self, obs_BKF: Tensor) -> Tensor:
         return obs_BKF.flatten(1).expand(self.members, -1, -1)
@@ -215,6 +250,17 @@ class RewardNetwork(nn.Module):
     def forward(self, obs_BKF: Tensor, action_BA: Tensor) -> Tensor:
         reward_EB: Tensor = self.head(self.torso(obs_BKF), action_BA)
         return reward_EB
+
+    @property
+    def block(self) -> int:
+        """Pictures may come in blocks of so many pixels each way."""
+        return self.torso.block
+
+    def rounded(self) -> AbstractContextManager[None]:
+        """In here it only predicts, and from pixels as coarsely as bf16 does, where that is faster."""
+        if isinstance(self.torso, Convolutions) and integers.supported():
+            return self.torso.rounded()
+        return nullcontext()
 
     def embed(self, obs_BKF: Tensor, action_BA: Tensor) -> Tensor:
         """The last hidden layer, `[E, B, hidden]`."""

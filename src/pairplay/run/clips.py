@@ -33,7 +33,7 @@ MOST_FPS = 30.0
 # at no picture twice: doubled pictures take less than half the time of "veryfast", for two thirds more bytes. What that
 # preset leaves out and costs next to nothing stays: the better coder, and finer steps where a picture is plain.
 # MuJoCo's pictures gain nothing by it.
-_DOUBLED = {"preset": "ultrafast", "coder": "cabac", "aq-mode": "1", "crf": "22", "threads": "1"}
+_DOUBLED = {"preset": "ultrafast", "coder": "cabac", "qp": "22", "threads": "1"}
 _AS_THEY_ARE = {"preset": "superfast", "crf": "23", "threads": "1"}
 
 _LIGHT_RED_BLUE = np.array([[0.299, 0.587, 0.114], [0.5, -0.418688, -0.081312], [-0.168736, -0.331264, 0.5]])
