@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 
 import numpy as np
@@ -322,9 +322,8 @@ class RewardModel:
         if self.sharing is None:
             return self._predict(film).reshape(-1, T, N)
         forward = torch.no_grad()(partial(self._forward, network=self.network))
-        with self._predicting():
-            parts = list(self.sharing.map(forward, film.split(CHUNK[self.device.type], threads=2)))
-        return torch.cat(parts, dim=1).reshape(-1, T, N)
+        parts = self.sharing.map(forward, film.split(CHUNK[self.device.type], threads=2))
+        return torch.cat(list(parts), dim=1).reshape(-1, T, N)
 
     def _film(self, segments: Sequence[Segment], taken: Sequence[IntArray] | None = None) -> Film:
         """One tall film of all segments, of which the `taken` steps are wanted (all of them by default)."""
@@ -361,14 +360,7 @@ class RewardModel:
         # In training the statistics of a mini-batch must be those of all of it.
         whole = self.network.training and self.config.batch_norm
         parts = [film] if whole else film.split(CHUNK[self.device.type])
-        with self._predicting():
-            return torch.cat([self._forward(part, network or self.network) for part in parts], dim=1)
-
-    def _predicting(self) -> AbstractContextManager[None]:
-        """Where nothing is learnt, on a CPU that computes in bf16, pixels are multiplied as bytes."""
-        coarse = self.autocast and self.device.type == "cpu"
-        learns = self.network.training or torch.is_grad_enabled()
-        return self.network.rounded() if coarse and not learns else nullcontext()
+        return torch.cat([self._forward(part, network or self.network) for part in parts], dim=1)
 
     def _forward(self, film: Film, network: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
         return self._run(network, *self._read(film))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import pairwise
 
 import torch
@@ -168,7 +166,7 @@ class Convolutions(nn.Module):
         _, kernel, stride = LAYERS[config.network][0]
         self.block = stride if stride in BLOCKS and not any(length % stride for length in (*side, kernel)) else 1
         """Pictures may come in blocks of so many pixels each way, which a CPU convolves faster."""
-        self.packed: integers.Packed | None = None
+        self._packed: tuple[tuple[int, ...], integers.Packed] | None = None
         self.convs, self.norms = nn.ModuleList(), nn.ModuleList()
         for i, (out, kernel, stride) in enumerate(LAYERS[config.network]):
             side = [(s - kernel) // stride + 1 for s in side]
@@ -182,31 +180,33 @@ class Convolutions(nn.Module):
         self.width = channels * math.prod(side)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stubs
 
-    @contextmanager
-    def rounded(self) -> Iterator[None]:
-        """In here no weight changes and none is learnt, and those of the pixels are whole numbers of steps.
-
-        So pixels are multiplied as the bytes they are, which is as exact as bf16. Only where `integers.supported`.
-        """
-        conv, norm = self.convs[0], self.norms[0]
-        assert isinstance(conv, EnsembleConv)
-        weight, bias = conv.folded(SCALE, norm.known() if isinstance(norm, BatchNorm) else None)
-        self.packed = integers.pack(weight, bias, conv.stride, self.picture, self.block)
-        try:
-            yield
-        finally:
-            self.packed = None
-
     def forward(self, obs_BKF: Tensor) -> Tensor:
-        if self.packed is not None:
-            x = integers.convolve(obs_BKF, self.packed)
+        block = 1 if obs_BKF.shape[1] == self.channels else self.block
+        if self._takes_bytes(obs_BKF):
+            x = integers.convolve(obs_BKF, self._pack(block))
         else:
-            block = 1 if obs_BKF.shape[1] == self.channels else self.block
             x = self._normed(0, as_numbers(obs_BKF), SCALE, block)
         x = self._bent(x)
         for layer in range(1, len(self.convs)):
             x = self._bent(self._normed(layer, x))
         return back_as_it_came(x).reshape(len(x), self.members, -1).transpose(0, 1)
+
+    def _takes_bytes(self, obs_BKF: Tensor) -> bool:
+        """Whether to multiply the pixels as bytes: where bf16 is exact enough, and nothing is learnt from them."""
+        bytes_on_cpu = obs_BKF.dtype == torch.uint8 and obs_BKF.device.type == "cpu"
+        coarse = torch.is_autocast_enabled("cpu") and not (self.training or torch.is_grad_enabled())
+        return bytes_on_cpu and coarse and integers.supported()
+
+    def _pack(self, block: int) -> integers.Packed:
+        """The first layer for bytes: made when it is first used after what it is made of has changed."""
+        conv, norm = self.convs[0], self.norms[0]
+        assert isinstance(conv, EnsembleConv)
+        tensors = (*conv.parameters(), *norm.parameters(), *norm.buffers())
+        made_of = (block, *(tensor._version for tensor in tensors))
+        if self._packed is None or self._packed[0] != made_of:
+            weight, bias = conv.folded(SCALE, norm.known() if isinstance(norm, BatchNorm) else None)
+            self._packed = made_of, integers.pack(weight, bias, conv.stride, self.picture, block)
+        return self._packed[1]
 
     def _normed(self, layer: int, x: Tensor, scale: float = 1.0, block: int = 1) -> Tensor:
         conv, norm = self.convs[layer], self.norms[layer]
@@ -255,12 +255,6 @@ class RewardNetwork(nn.Module):
     def block(self) -> int:
         """Pictures may come in blocks of so many pixels each way."""
         return self.torso.block
-
-    def rounded(self) -> AbstractContextManager[None]:
-        """In here it only predicts, and from pixels as coarsely as bf16 does, where that is faster."""
-        if isinstance(self.torso, Convolutions) and integers.supported():
-            return self.torso.rounded()
-        return nullcontext()
 
     def embed(self, obs_BKF: Tensor, action_BA: Tensor) -> Tensor:
         """The last hidden layer, `[E, B, hidden]`."""
