@@ -71,3 +71,34 @@ def test_the_values_of_a_pixel_are_side_by_side() -> None:
 def test_one_plane_many_planes_and_no_pictures(planes: int, pictures: int) -> None:
     random = np.random.default_rng(0).integers(0, 256, (planes, pictures, 3, 5)).astype(np.uint8)
     assert torch.equal(interleaved(list(random)), torch.from_numpy(random).transpose(0, 1))
+
+
+def by_hand_in_blocks(pictures: Tensor, block: int) -> Tensor:
+    """`[B, K·block², H/block, W/block]`: plane by plane, and in each a block's rows one after the other."""
+    rows = [
+        pictures[:, plane, row::block, column::block]
+        for plane in range(pictures.shape[1])
+        for row in range(block)
+        for column in range(block)
+    ]
+    return torch.stack(rows, dim=1)
+
+
+@pytest.mark.parametrize("block", [2, 4])
+@pytest.mark.parametrize(("planes", "pictures"), [(1, 2), (4, 3), (4, 0)])
+def test_in_blocks_a_blocks_pixels_are_side_by_side(planes: int, pictures: int, block: int) -> None:
+    random = np.random.default_rng(0).integers(0, 256, (planes, pictures, 12, 8)).astype(np.uint8)
+    found = interleaved(list(random), block)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found, by_hand_in_blocks(torch.from_numpy(random).transpose(0, 1), block))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_stacks_come_in_blocks_from_where_they_lie_and_gathered(whole: bool) -> None:
+    random = np.random.default_rng(0)
+    frames = torch.from_numpy(random.integers(0, 256, (STACK - 1 + 7, 3, 8, 12)).astype(np.uint8))
+    age = torch.from_numpy(random.integers(0, 6, (7, 3))) if not whole else torch.full((7, 3), 9)
+    step, env = torch.arange(7).repeat_interleave(3), torch.arange(3).repeat(7)
+    found = stack_frames(frames, age, step, env, STACK, block=4)
+    assert torch.equal(found, by_hand_in_blocks(by_hand(frames, age, step, env), 4))

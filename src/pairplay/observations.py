@@ -49,7 +49,8 @@ def interleaved(planes: Sequence[Array], block: int = 1) -> Tensor:
     """
     K, (B, H, W) = len(planes), planes[0].shape
     if B == 0:
-        return torch.empty(0, K * block**2, H // block, W // block, dtype=torch.uint8)
+        shape = (0, K * block**2, H // block, W // block)
+        return torch.empty(shape, dtype=torch.uint8, memory_format=torch.channels_last)
     # A row of a block is one number of so many bytes. As tall pictures, the channels of one.
     number = np.dtype(f"i{block}")
     tall = [plane.view(number).reshape(-1, block, W // block)[:, row] for plane in planes for row in range(block)]

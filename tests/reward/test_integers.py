@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from pairplay.observations import interleaved
 from pairplay.reward import integers
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
+from pairplay.reward.networks import BatchNorm, Convolutions
 
 from .examples import IMAGE, compare, make_rollout, make_segment
 from .test_networks import NORMED
@@ -135,3 +137,55 @@ def test_predictions_take_it_and_learning_does_not(monkeypatch: pytest.MonkeyPat
     found, expected = model.score(rollout), exact.score(rollout)
     assert seen
     assert np.abs(found - expected).max() < 0.05 * expected.std() + 0.01
+
+
+@needs_it
+def test_weights_are_packed_once_and_anew_when_they_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    packed: list[int] = []
+    pack = integers.pack
+
+    def counting(*words: Any) -> integers.Packed:
+        packed.append(1)
+        return pack(*words)
+
+    assert integers.supported()
+    monkeypatch.setattr(integers, "pack", counting)
+    model, fresh = rough(), rough()
+    rollout, segments = make_rollout(IMAGE), [make_segment(IMAGE, str(i), length=3, seed=i) for i in range(4)]
+    before = model.score(rollout)
+    assert np.array_equal(model.score(rollout), before)
+    model.segment_returns(segments)
+    assert len(packed) == 1
+    fit(model, compare(segments, lambda s: s.frames.mean(), 4), pairs=4, rng=np.random.default_rng(0))
+    after = model.score(rollout)
+    assert len(packed) == 2
+    # What was packed before would not do, neither after learning nor after loading.
+    fresh.score(rollout)
+    fresh.load(model.state())
+    assert np.array_equal(fresh.score(rollout), after)
+    assert not np.array_equal(before, after)
+
+
+@needs_it
+@pytest.mark.parametrize("name", ["convs.0.weight", "convs.0.bias", "norms.0.gain", "norms.0.bias"])
+def test_each_tensor_that_is_packed_is_watched(name: str) -> None:
+    model = rough()
+    rollout = make_rollout(IMAGE)
+    before = model.score(rollout)
+    with torch.no_grad():
+        dict(model.network.torso.named_parameters())[name].add_(1.0)
+    after = model.score(rollout)
+    assert not np.array_equal(before, after)
+
+
+@needs_it
+def test_a_norm_that_saw_a_mini_batch_is_packed_anew() -> None:
+    model = rough()
+    rollout = make_rollout(IMAGE)
+    before = model.score(rollout)
+    assert isinstance(model.network.torso, Convolutions)
+    norm = model.network.torso.norms[0]
+    assert isinstance(norm, BatchNorm)
+    with model.training(np.random.default_rng(0)):
+        norm(torch.randn(4, norm.gain.numel(), 3, 3) + 5.0)
+    assert not np.array_equal(model.score(rollout), before)

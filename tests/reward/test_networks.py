@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pairplay.config import RewardModelConfig
+from pairplay.observations import interleaved
 from pairplay.reward import model as model_module
 from pairplay.reward.fit import fit
 from pairplay.reward.model import RewardModel
@@ -302,3 +303,41 @@ def test_batch_norm_in_bf16() -> None:
     assert metrics.loss is not None
     assert np.isfinite(metrics.loss)
     assert np.isfinite(model.segment_returns(segments)).all()
+
+
+@pytest.mark.parametrize(
+    ("network", "frame", "block"),
+    [("small", (60, 80), 4), ("nature", (48, 48), 4), ("paper", (60, 80), 1), ("small", (60, 82), 1)],
+)
+def test_pictures_may_come_in_blocks_where_the_first_layer_moves_by_blocks(
+    network: Literal["paper", "nature", "small"], frame: tuple[int, int], block: int
+) -> None:
+    spec = replace(IMAGE, frame_shape=frame)
+    assert make_network(spec, replace(CONFIG, network=network), seed=0).block == block
+    assert make_network(VECTOR, replace(CONFIG, network=network), seed=0).block == 1
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_pictures_in_blocks_are_the_same_pictures(training: bool) -> None:
+    network = make_network(IMAGE, NORMED, seed=1).train(training)
+    obs, action = draw_input(IMAGE)
+    planes = list(obs.to(torch.uint8).transpose(0, 1).contiguous().numpy())
+    assert network.block == 4
+    expected = network(interleaved(planes), action)
+    torch.testing.assert_close(network(interleaved(planes, 4), action), expected)
+
+
+def test_a_model_reads_pictures_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(IMAGE, NORMED)
+    seen: list[tuple[int, ...]] = []
+    forward = Convolutions.forward
+
+    def noting(self: Convolutions, obs: Tensor) -> Tensor:
+        seen.append(tuple(obs.shape[1:]))
+        return forward(self, obs)
+
+    monkeypatch.setattr(Convolutions, "forward", noting)
+    model.score(make_rollout(IMAGE))
+    segments = [make_segment(IMAGE, str(i), length=3, seed=i) for i in range(4)]
+    fit(model, compare(segments, lambda s: s.frames.mean(), 4), pairs=4, rng=np.random.default_rng(0))
+    assert set(seen) == {(3 * 16, 12, 12)}

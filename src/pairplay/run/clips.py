@@ -30,10 +30,17 @@ H.264 as browsers play it keeps one colour for each 2 x 2 pixels; doubling gives
 MOST_FPS = 30.0
 """Simulators may take 125 steps a second; a person sees no more in so many pictures, and drawing them is dear."""
 # One thread: clips are encoded beside training, and a second thread would only take its time. The quickest preset looks
-# at no picture twice: doubled pictures take less than half the time of "veryfast", for two thirds more bytes. What that
-# preset leaves out and costs next to nothing stays: the better coder, and finer steps where a picture is plain.
+# at no picture twice: doubled pictures take less than half the time of "veryfast", for two thirds more bytes. Nor is a
+# quantiser chosen for each: that alone took a third of the time (docs/decisions/047). What the preset leaves out and
+# costs next to nothing stays, the better coder; and colours, of which there are few, are kept better than light.
 # MuJoCo's pictures gain nothing by it.
-_DOUBLED = {"preset": "ultrafast", "coder": "cabac", "qp": "22", "threads": "1"}
+_DOUBLED = {
+    "preset": "ultrafast",
+    "coder": "cabac",
+    "qp": "22",
+    "x264-params": "chroma-qp-offset=-3",
+    "threads": "1",
+}
 _AS_THEY_ARE = {"preset": "superfast", "crf": "23", "threads": "1"}
 
 _LIGHT_RED_BLUE = np.array([[0.299, 0.587, 0.114], [0.5, -0.418688, -0.081312], [-0.168736, -0.331264, 0.5]])
