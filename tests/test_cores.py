@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pairplay import cores
-from pairplay.cores import LAST, STEPS_BACK, sleep_while_waiting, step_back
+from pairplay.cores import LAST, STEPS_BACK, sleep_while_waiting, step_back, take_what_is_left
 
 
 def nice() -> int:
@@ -32,10 +32,29 @@ def test_a_thread_that_steps_back_takes_along_what_it_starts_and_nobody_else() -
     assert nice() == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing changes")
+def test_a_thread_that_takes_what_is_left_takes_nobody_along() -> None:
+    with ThreadPoolExecutor(1, initializer=take_what_is_left) as last, ThreadPoolExecutor(1) as beside:
+        assert last.submit(os.sched_getscheduler, 0).result() == os.SCHED_IDLE
+        assert beside.submit(os.sched_getscheduler, 0).result() == os.SCHED_OTHER
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nothing is asked of the system")
+def test_where_that_is_forbidden_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbid(*_: object) -> None:
+        raise PermissionError("not here")
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbid)
+    take_what_is_left()
+
+
 def test_where_threads_have_no_priority_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.delattr(os, "setpriority")
+    monkeypatch.delattr(os, "sched_setscheduler", raising=False)
     step_back()
+    take_what_is_left()
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,10 @@ class Helper:
             raise self._death() from error
         self._asked = True
 
+    def idle(self, within_s: float = 0.0) -> bool:
+        """Whether it has done what it was asked, or will have in so many seconds."""
+        return not self._asked or self._connection.poll(within_s)
+
     def answer(self) -> bytes:
         """Wait until it has done what it was asked, and hear what came of it. Raises what went wrong there."""
         if not self._asked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pairplay.helper import POSSIBLE
+from pairplay.helper import POSSIBLE, Helper
 from pairplay.run.clips import decode, encode
-from pairplay.run.encoders import Encoders
+from pairplay.run.encoders import FIRST, Encoders
 from pairplay.types import Picture
 
 pytestmark = pytest.mark.skipif(not POSSIBLE, reason="elsewhere clips are encoded by threads")
@@ -62,15 +63,45 @@ def test_several_threads_each_get_their_own(encoders: Encoders, tmp_path: Path) 
         assert max(threads.map(one, range(4))) < 15, "two different clips are 85 apart"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere `step_back` changes nothing")
-def test_whoever_plays_comes_before_whoever_encodes(encoders: Encoders) -> None:
+def waiting(encoders: Encoders) -> Helper:
+    """The process that encodes next."""
+    encoder = encoders._free.get()
+    encoders._free.put(encoder)
+    return encoder.helper
+
+
+def off(name: str, film: Picture, tmp_path: Path) -> float:
+    return float(np.abs(decode(tmp_path / f"{name}.mp4").astype(int) - film).mean())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_whoever_plays_comes_before_whoever_encodes(tmp_path: Path) -> None:
+    encoders = Encoders(tmp_path, 1)
+    process = waiting(encoders)._process.pid
+    for number in range(FIRST):
+        encoders(pictures(number, length=1), 15.0)
+    assert os.getpriority(os.PRIO_PROCESS, process) > os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.sched_getscheduler(process) == os.SCHED_OTHER, "somebody may be waiting for the first pairs"
+    encoders(pictures(FIRST, length=1), 15.0)
+    assert os.sched_getscheduler(process) == os.SCHED_IDLE
+    encoders.close()
+
+
+def test_one_that_gets_no_core_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoders = Encoders(tmp_path, 1)
     encoders(pictures(0), 15.0)
-    encoders(pictures(0), 15.0)
-    for _ in range(2):
-        encoder = encoders._free.get()
-        theirs = os.getpriority(os.PRIO_PROCESS, encoder.helper._process.pid)
-        assert theirs > os.getpriority(os.PRIO_PROCESS, 0)
-        encoders._free.put(encoder)
+    helper = waiting(encoders)
+    monkeypatch.setattr("pairplay.run.encoders.PATIENCE_S", 0.05)
+    os.kill(helper._process.pid, signal.SIGSTOP)
+    # The second finds it at work on the first, whose pictures it must not overwrite.
+    for seed in (1, 2):
+        assert off(encoders(pictures(seed), 15.0), pictures(seed), tmp_path) < 15, "two different clips are 85 apart"
+    os.kill(helper._process.pid, signal.SIGCONT)
+    assert helper.idle(10.0)
+    monkeypatch.setattr("pairplay.run.encoders.PATIENCE_S", 10.0)
+    monkeypatch.delattr("pairplay.run.encoders.encode")  # nobody encodes here any more
+    assert off(encoders(pictures(3), 15.0), pictures(3), tmp_path) < 15, "its late answer was for another clip"
+    encoders.close()
 
 
 def test_what_goes_wrong_is_raised_here_and_the_next_clip_is_encoded(encoders: Encoders, tmp_path: Path) -> None:

@@ -9,16 +9,24 @@ import json
 import math
 import os
 import sys
+from itertools import count
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
 import numpy as np
 
-from pairplay.cores import step_back
+from pairplay.cores import step_back, take_what_is_left
 from pairplay.helper import Helper, serve, shared_memory
 from pairplay.run.clips import encode, save_clip
 from pairplay.types import Picture
+
+FIRST = 16
+"""Clips of each process that somebody may be waiting for. Those after them come beside the play, and take what is left
+of the cores."""
+PATIENCE_S = 0.5
+"""What is left is enough for a clip, which takes some 15 ms, unless a foreign program is busy on all cores. One that
+takes so long is encoded by whoever asked for it."""
 
 
 class _Encoder(NamedTuple):
@@ -30,9 +38,10 @@ class _Encoder(NamedTuple):
 class Encoders:
     """So many processes that encode clips and save them. Any thread may call, and gets one for itself."""
 
-    def __init__(self, directory: Path, count: int) -> None:
+    def __init__(self, directory: Path, processes: int) -> None:
+        self._directory = directory
         self._free: SimpleQueue[_Encoder] = SimpleQueue()
-        for _ in range(count):
+        for _ in range(processes):
             memory = shared_memory()
             # Nothing is under way when they are closed, and they may still be importing their libraries.
             helper = Helper(__name__, memory, directory, memory=memory, does="encoded clips", patience_s=0.0)
@@ -42,11 +51,14 @@ class Encoders:
         """The name of the clip of `[L, H, W, 3]` pictures, once it is on disk."""
         encoder = self._free.get()
         try:
-            os.pwrite(encoder.memory, np.ascontiguousarray(pictures).data, 0)
-            encoder.helper.ask(json.dumps({"shape": pictures.shape, "fps": fps}).encode())
-            return encoder.helper.answer().decode()
+            if encoder.helper.idle():
+                os.pwrite(encoder.memory, np.ascontiguousarray(pictures).data, 0)
+                encoder.helper.ask(json.dumps({"shape": pictures.shape, "fps": fps}).encode())
+                if encoder.helper.idle(PATIENCE_S):
+                    return encoder.helper.answer().decode()
         finally:
             self._free.put(encoder)
+        return save_clip(self._directory, encode(pictures, fps))
 
     def close(self) -> None:
         """To be called when nobody calls any more."""
@@ -56,7 +68,9 @@ class Encoders:
             os.close(encoder.memory)
 
 
-def _encode(command: bytes, memory: int, directory: Path) -> bytes:
+def _encode(command: bytes, memory: int, directory: Path, number: int) -> bytes:
+    if number > FIRST:
+        take_what_is_left()
     told = json.loads(command)
     shape = told["shape"]
     pictures = np.frombuffer(os.pread(memory, math.prod(shape), 0), np.uint8).reshape(shape)
@@ -65,4 +79,5 @@ def _encode(command: bytes, memory: int, directory: Path) -> bytes:
 
 if __name__ == "__main__":
     step_back()
-    serve(int(sys.argv[1]), lambda command: _encode(command, int(sys.argv[2]), Path(sys.argv[3])))
+    numbers = count(1)
+    serve(int(sys.argv[1]), lambda command: _encode(command, int(sys.argv[2]), Path(sys.argv[3]), next(numbers)))
