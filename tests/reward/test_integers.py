@@ -83,6 +83,13 @@ def test_other_weights_to_a_step_each() -> None:
 
 
 @needs_it
+@pytest.mark.parametrize("block", [2, 4])
+def test_pictures_in_blocks_are_multiplied_by_the_same_integers(block: int) -> None:
+    pixels, weight, bias = picture(), _weights(), torch.arange(16.0)
+    assert torch.equal(convolved(pixels, weight, bias, block), convolved(pixels, weight, bias))
+
+
+@needs_it
 @pytest.mark.parametrize("block", [1, 4])
 def test_where_neighbouring_pixels_are_alike_errors_cancel(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     coarse = torch.rand(3, 4, 5, 6, generator=torch.Generator().manual_seed(0)) * 255
