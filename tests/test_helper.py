@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pairplay.helper import POSSIBLE, Helper, shared_memory
+from pairplay.helper import Helper, shared_memory
 from pairplay.types import UserError
 
-pytestmark = pytest.mark.skipif(not POSSIBLE, reason="elsewhere no process inherits what it is spoken to through")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere no process inherits what it is spoken to through")
 
 PROGRAM = """
 import os, sys, time

@@ -107,11 +107,15 @@ def _too_narrow(x: Tensor, packed: integers.Packed) -> Tensor:
     return convolve(x, packed).clamp(-32767 / 127, 32767 / 127)
 
 
+def _wrong_in_blocks(x: Tensor, packed: integers.Packed) -> Tensor:
+    return convolve(x, packed) * (0.5 if x.shape[1] == 4 * 16 else 1.0)
+
+
 def _missing(*_: object) -> Tensor:
     raise AttributeError("no such operator")
 
 
-@pytest.mark.parametrize("broken", [_too_narrow, _missing])
+@pytest.mark.parametrize("broken", [_too_narrow, _wrong_in_blocks, _missing])
 def test_where_it_goes_wrong_it_is_not_used(broken: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(integers, "convolve", broken)
     assert not integers.supported()

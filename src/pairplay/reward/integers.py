@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pairplay.pixels import blocks
+from pairplay.pixels import BLOCKS, blocks
 
 MOST = 126
 """Steps of the largest weight of a channel; rounded it may have one more, and 127 is the most that a byte holds."""
@@ -65,11 +65,14 @@ def _rounded(weight: Tensor) -> Tensor:
 @cache
 def supported() -> bool:
     """Whether this CPU and this torch can do it, and do it right: older CPUs stop counting at 32,767."""
-    pixels = torch.full((1, 4, 8, 8), 255, dtype=torch.uint8)
     weight = torch.linspace(-1.0, 1.0, 16)[:, None, None, None].expand(16, 4, 8, 8).contiguous()
     expected = 255.0 * weight.sum((1, 2, 3))
-    try:
-        found = convolve(pixels, pack(weight, torch.zeros(16), 4, (8, 8)))
-    except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
-        return False
-    return found.numel() == len(expected) and torch.allclose(found.float().flatten(), expected, rtol=0.01)
+    for block in (1, *BLOCKS):
+        pixels = torch.full((1, 4 * block**2, 8 // block, 8 // block), 255, dtype=torch.uint8)
+        try:
+            found = convolve(pixels, pack(weight, torch.zeros(16), 4, (8, 8), block))
+        except (AttributeError, NotImplementedError, RuntimeError, TypeError, ValueError):
+            return False
+        if found.numel() != len(expected) or not torch.allclose(found.float().flatten(), expected, rtol=0.01):
+            return False
+    return True

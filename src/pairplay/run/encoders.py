@@ -43,7 +43,7 @@ class Encoders:
         self._free: SimpleQueue[_Encoder] = SimpleQueue()
         for _ in range(processes):
             memory = shared_memory()
-            # Nothing is under way when they are closed, and they may still be importing their libraries.
+            # Nobody waits for what is under way when they are closed, and they may still be importing their libraries.
             helper = Helper(__name__, memory, directory, memory=memory, does="encoded clips", patience_s=0.0)
             self._free.put(_Encoder(helper, memory))
 
