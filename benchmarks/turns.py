@@ -1,8 +1,9 @@
 """Programs that take turns on one machine: while one runs, the others are held. Knows no benchmark.
 
 Each is started once and brought into its stride; then they run one after the other, again and again, so that whatever
-else slows the machine slows them alike. A program tells how far it is by a `metrics.jsonl` with a line a cycle of its
-work, and is held just after such a line.
+else slows the machine slows them alike. Those that are compared closely cut their turns in parts, which alternate: what
+slows the machine for half a minute then slows both. A program tells how far it is by a `metrics.jsonl` with a line a
+cycle of its work, and is held just after such a line.
 """
 
 from __future__ import annotations
@@ -13,18 +14,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 Line = Mapping[str, Any]
 
 STEP = "time/total_timesteps"
 POLL_S = 0.005
 """How often a program is looked at; what it does between its line and our look counts for its next turn."""
+PARTS = 5
+"""Of a turn of those that are compared closely."""
 
 
 class TurnError(Exception):
@@ -47,6 +50,13 @@ class Contender:
     """Whether the cycle that this line ends was one of those to be measured."""
     patience_s: float = 300.0
     """It may take so long to get warm, or to end a cycle."""
+
+
+class Turn(NamedTuple):
+    """What a program did while it was its turn."""
+
+    steps: int
+    seconds: float
 
 
 class Running:
@@ -76,18 +86,18 @@ class Running:
             self._wait(until)
         self._signal(signal.SIGSTOP)
 
-    def turn(self) -> float:
-        """Run for a turn and hold. Steps a second."""
+    def turn(self, parts: int = 1) -> Turn:
+        """Run for a turn, or for one of so many parts of it, and hold."""
         contender, began, before = self.contender, time.perf_counter(), self.step
         self._signal(signal.SIGCONT)
         spent = 0.0
-        while spent < contender.turn_s or self.step - before < contender.turn_steps:
+        while spent < contender.turn_s / parts or self.step - before < contender.turn_steps / parts:
             until = time.monotonic() + contender.patience_s
             while not self._lines():
                 self._wait(until)
             spent = time.perf_counter() - began
         self._signal(signal.SIGSTOP)
-        return (self.step - before) / spent
+        return Turn(self.step - before, spent)
 
     def _lines(self) -> list[Line]:
         """The lines written since the last look."""
@@ -155,19 +165,37 @@ def started(
         yield running
 
 
-def take_turns(running: Mapping[str, Running], rounds: int, say: Callable[[str], None]) -> dict[str, list[float]]:
+def take_turns(
+    running: Mapping[str, Running], rounds: int, say: Callable[[str], None], close: Collection[str] = ()
+) -> dict[str, list[float]]:
     """Steps a second of each contender in each round, in which they run one after the other.
 
-    In every other round they run in the opposite order. Who fails in one has no figure in it, nor in those after it.
+    In every other round they run in the opposite order. The `close` ones run together, when it is the first one's turn,
+    each for a part of its turn and then the next, until all have had all parts. Who fails in a round has no figure in
+    it, nor in those after it.
     """
     speeds: dict[str, list[float]] = {name: [] for name in running}
-    names: Sequence[str] = list(running)
+    together = [name for name in running if name in close]
+    groups = [together if name in close else [name] for name in running if name not in together[1:]]
     for number in range(rounds):
-        for name in names if number % 2 == 0 else names[::-1]:
-            try:
-                speeds[name].append(running[name].turn())
-            except TurnError as error:
-                say(str(error))
+        for group in groups if number % 2 == 0 else groups[::-1]:
+            for name, turn in _alternate(running, group, say).items():
+                speeds[name].append(turn.steps / turn.seconds)
         shown = (f"{name} {found[-1]:,.0f}" for name, found in speeds.items() if len(found) == number + 1)
         say(f"round {number + 1} of {rounds}: {', '.join(shown)}")
     return speeds
+
+
+def _alternate(running: Mapping[str, Running], group: Sequence[str], say: Callable[[str], None]) -> dict[str, Turn]:
+    """A turn of each, in parts if there are several, every other time in the opposite order; without those who fail."""
+    turns = dict.fromkeys(group, Turn(0, 0.0))
+    parts = PARTS if len(group) > 1 else 1
+    for number in range(parts):
+        for name in [name for name in group[:: 1 if number % 2 == 0 else -1] if name in turns]:
+            try:
+                steps, seconds = running[name].turn(parts)
+                turns[name] = Turn(turns[name].steps + steps, turns[name].seconds + seconds)
+            except TurnError as error:
+                say(str(error))
+                del turns[name]
+    return turns

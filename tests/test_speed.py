@@ -79,6 +79,45 @@ def test_a_turn_lasts_for_as_many_steps_as_it_should_hold(contender: Make, tmp_p
         assert running["one"].step >= before + 30  # 10 in the time that a turn lasts
 
 
+def test_close_contenders_alternate_within_a_round(
+    contender: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They run together where the first of them stands, and whoever is not close keeps a turn in one piece."""
+    turns, order = load("turns"), list[tuple[str, int]]()
+    whole = turns.Running.turn
+
+    def turn(self: Any, parts: int = 1) -> Any:
+        order.append((self.contender.name, parts))
+        return whole(self, parts)
+
+    monkeypatch.setattr(turns.Running, "turn", turn)
+    monkeypatch.setattr(turns, "PARTS", 3)
+    contenders = [contender(name, steps=1) for name in ("near", "far", "by")]
+    with turns.started(contenders, tmp_path, os.environ, lambda _: None) as running:
+        speeds = turns.take_turns(running, 2, lambda _: None, close=("by", "near"))
+    together = [("near", 3), ("by", 3), ("by", 3), ("near", 3), ("near", 3), ("by", 3)]
+    assert order == [*together, ("far", 1), ("far", 1), *together]
+    assert all(len(speeds[name]) == 2 for name in ("near", "far", "by"))
+    assert all(speed <= 75 for found in speeds.values() for speed in found)  # as in a turn of one piece
+
+
+def test_close_contenders_whose_neighbour_fails_go_on(contender: Make, tmp_path: Path) -> None:
+    turns, said = load("turns"), list[str]()
+    contenders = [contender("short", steps=1, lines=6), contender("good", steps=1)]
+    with turns.started(contenders, tmp_path, os.environ, said.append) as running:
+        speeds = turns.take_turns(running, 2, said.append, close=("short", "good"))
+    assert speeds["short"] == []
+    assert len(speeds["good"]) == 2
+    assert any("short ended with exit code 0" in line for line in said)
+
+
+def test_the_parts_of_a_turn_hold_the_steps_of_it(contender: Make, tmp_path: Path) -> None:
+    turns = load("turns")
+    with turns.started([contender("one", steps=1, turn_steps=30)], tmp_path, os.environ, lambda _: None) as running:
+        played = [running["one"].turn(3) for _ in range(3)]
+    assert all(10 <= turn.steps < 30 for turn in played)
+
+
 def test_whoever_is_held_does_nothing(contender: Make, tmp_path: Path) -> None:
     turns = load("turns")
     with turns.started([contender("one", steps=1)], tmp_path, os.environ, lambda _: None) as running:
