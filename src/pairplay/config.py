@@ -359,7 +359,7 @@ PRESETS: dict[str, TrainConfig] = {
         ppo=replace(_QUICK.ppo, anneal_lr=True, update_epochs=3),
         # docs/decisions/029, 031 and 033: what a longer run adds to the short one's recipe, and what it can spare.
         reward_model=replace(
-            _QUICK.reward_model, batch_norm=True, shaping_steps=300_000, target_std=0.25, fit_pairs=32, fit_stride=5
+            _QUICK.reward_model, batch_norm=True, shaping_steps=300_000, target_std=0.25, fit_pairs=16, fit_stride=5
         ),
         queries=QueryConfig(windows=32, explore_steps=1888),
     ),

@@ -80,11 +80,35 @@ def test_pairs_asked_but_not_answered_decide_the_side() -> None:
 
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 150))
 def test_visits_are_bounded_and_even(size: int, batch: int, visits: int) -> None:
-    batches = list(_batches(np.random.default_rng(0), size, batch, visits))
+    batches = list(_batches(np.random.default_rng(0), np.zeros(size, np.bool_), batch, visits))
     counts = np.bincount(np.concatenate([[], *batches]).astype(int), minlength=size)
     assert counts.sum() == visits
     assert counts.max() - counts.min() <= 1
     assert all(1 <= len(b) <= batch and len(set(b)) == len(b) for b in batches)
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(1, 20), st.integers(1, 100))
+def test_those_that_come_first_lead_each_pass(first: list[bool], batch: int, visits: int) -> None:
+    batches = _batches(np.random.default_rng(0), np.array(first), batch, visits)
+    visited = np.array(first)[np.concatenate(list(batches))]
+    for start in range(0, visits, len(first)):
+        of_a_pass = visited[start : start + len(first)]
+        assert of_a_pass.sum() == min(sum(first), len(of_a_pass))
+        assert of_a_pass[: of_a_pass.sum()].all()
+
+
+def test_a_fit_visits_the_named_comparisons_before_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, segments = make_model(VECTOR), vector_segments(40)
+    comparisons = [Comparison(100 + i, segments[2 * i], segments[2 * i + 1], 1.0) for i in range(20)]
+    returns, visited = model.returns, set[str]()
+
+    def spy(segments: list[Segment], **options: Any) -> torch.Tensor:
+        visited.update(segment.id for segment in segments)
+        return returns(segments, **options)
+
+    monkeypatch.setattr(model, "returns", spy)
+    fit(model, comparisons, pairs=3, rng=np.random.default_rng(0), first={104, 117, 119})
+    assert visited == {side.id for i in (4, 17, 19) for side in (comparisons[i].left, comparisons[i].right)}
 
 
 def test_a_segment_in_several_comparisons_is_evaluated_once(monkeypatch: pytest.MonkeyPatch) -> None:

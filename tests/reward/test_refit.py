@@ -47,6 +47,24 @@ def test_it_learns_what_a_fit_learns_in_place(threads: int) -> None:
         torch.testing.assert_close(beside.state()[name], tensor, rtol=1e-5, atol=1e-7, equal_nan=True, msg=name)
 
 
+def test_what_is_new_since_the_last_fit_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its number: a person answers the newest query first, and older ones later."""
+    led: list[set[int]] = []
+
+    def noting(*args: Any, first: set[int], **options: Any) -> FitMetrics:
+        led.append(set(first))
+        return FitMetrics(None, None, None, None, 1)
+
+    monkeypatch.setattr("pairplay.reward.refit.fit", noting)
+    refit, all_of_them = make_refit(make_model(VECTOR), threads=0), answers()
+    known = [comparison for comparison in all_of_them if comparison.key not in (3, 23)]
+    for comparisons, pairs in ((known, 1), (all_of_them, 0), (all_of_them, 1), (all_of_them, 1)):
+        refit.begin(comparisons, pairs=pairs, rng=np.random.default_rng(0))
+        refit.finish()
+    assert led == [{comparison.key for comparison in known}, {3, 23}, set()], "and they stay new until there is a fit"
+    refit.close()
+
+
 def test_it_goes_on_beside_whoever_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
     played, metrics = threading.Event(), FitMetrics(1.0, None, None, None, 3)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,10 +50,12 @@ def fit(
     pairs: int,
     rng: np.random.Generator,
     splitter: Splitter | None = None,
+    first: Collection[int] = frozenset(),
 ) -> FitMetrics:
     """Visit up to `pairs` comparisons in mini-batches, one gradient step each, all members in one pass.
 
-    Only the last `config.buffer` comparisons count. `splitter` knows all pairs asked about so far, by which segments
+    Those with a key in `first` come before the others, which are drawn at random. Only the last `config.buffer`
+    comparisons count. `splitter` knows all pairs asked about so far, by which segments
     are split into training and held-out ones; without it, only the comparisons themselves. A mini-batch holds each
     comparison at most once; the held-out figures come from the same passes, so they cost nothing, and both kinds of
     loss are measured alike: under the parameters of the moment, just before that visit's step.
@@ -70,7 +72,8 @@ def fit(
     seen_D = np.zeros(len(comparisons), dtype=np.bool_)
     loss_ED = np.zeros(weight_ED.shape)
     delta_ED = np.zeros(weight_ED.shape)
-    batches = list(_batches(rng, len(comparisons), model.config.batch_pairs, pairs))
+    first_D = np.array([comparison.key in first for comparison in comparisons])
+    batches = list(_batches(rng, first_D, model.config.batch_pairs, pairs))
     visits = 0
     _, segments = unique([comparisons[i] for i in np.unique(np.concatenate(batches))])
     model.check(segments)
@@ -116,10 +119,11 @@ def _l2(model: RewardModel) -> tuple[float, float | None]:
     return float(model.regulariser.coefficient.mean()), float(known_E.mean()) if len(known_E) else None
 
 
-def _batches(rng: np.random.Generator, size: int, batch: int, visits: int) -> Iterator[IntArray]:
-    """Indices below `size`, without replacement within a pass, `visits` of them in all."""
+def _batches(rng: np.random.Generator, first_D: BoolArray, batch: int, visits: int) -> Iterator[IntArray]:
+    """Indices of comparisons, without replacement within a pass, `visits` of them in all; `first_D` lead each pass."""
     while visits > 0:
-        order = rng.permutation(size)[:visits]
+        order = rng.permutation(len(first_D))
+        order = order[np.argsort(~first_D[order], kind="stable")][:visits]
         visits -= len(order)
         for start in range(0, len(order), batch):
             yield order[start : start + batch]

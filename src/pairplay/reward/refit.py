@@ -44,6 +44,8 @@ class Refit:
         if threads:
             self._worker = ThreadPoolExecutor(1, thread_name_prefix="fitting", initializer=partial(_settle, threads))
         self._under_way: Future[Refitted | None] | None = None
+        self._met: set[int] = set()
+        """Keys of the comparisons that were there at a fit."""
 
     def begin(
         self,
@@ -55,7 +57,8 @@ class Refit:
     ) -> None:
         """Start a `fit` (none of 0 pairs), let the reward's scale follow its parameters, and call `then`.
 
-        What was begun before must be finished. `then` may ask the model.
+        Comparisons that are new since the last fit come first: what was just answered is learnt from at once. What was
+        begun before must be finished. `then` may ask the model.
         """
         assert self._under_way is None, "a fit is under way"
         work = partial(self._work, comparisons, pairs, rng, then)
@@ -81,7 +84,9 @@ class Refit:
     ) -> Refitted | None:
         refitted = None
         if pairs > 0:
-            metrics = fit(self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter)
+            new = {comparison.key for comparison in comparisons} - self._met
+            self._met |= new
+            metrics = fit(self._model, comparisons, pairs=pairs, rng=rng, splitter=self._splitter, first=new)
             refitted = Refitted(metrics, self._model.renormalise())
         then()
         return refitted
