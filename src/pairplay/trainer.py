@@ -286,7 +286,7 @@ class Trainer:
         pairs, self.learning = config.fit_pairs if self.learning else config.pretrain_pairs, True
         pairs = min(pairs, config.max_visits * inquiry.trainable - self.fitted_pairs)
         random = rng(self.config.seed, "fit", self.iteration)
-        then = partial(oversight.measure, comparisons, inquiry.trainable, inquiry.pool.segments(), fitted=pairs > 0)
+        then = partial(oversight.measure, comparisons, inquiry.trainable, inquiry.pool.segments(), visits=pairs)
         self.refit.begin(comparisons, pairs=pairs, rng=random, then=then)
 
     def _finish_fit(self, rollout: Rollout | None = None) -> None:

@@ -50,6 +50,14 @@ def test_a_ranking_that_stays_is_enough_after_three_checks() -> None:
     assert enough.sentence is None
 
 
+def test_a_model_that_has_hardly_learnt_since_is_not_asked() -> None:
+    """A ranking that stays says something of the answers only once the model has met them."""
+    enough = Enough()
+    assert [enough.due(50, visits) for visits in (49, 50)] == [False, True]
+    watch(enough, answers=100, moved=0.0)
+    assert [enough.due(120, visits) for visits in (16, 119, 120)] == [False, False, True]
+
+
 def test_never_before_the_least_number_of_answers() -> None:
     enough = Enough(least=100)
     said = [watch(enough, answers=answers, moved=0.0) for answers in range(10, 140, 10)]
@@ -109,11 +117,11 @@ def test_few_segments_say_nothing() -> None:
 
 def test_checks_are_ten_answers_or_a_twentieth_apart() -> None:
     enough = Enough()
-    assert enough.due(0)
+    assert enough.due(0, 0)
     watch(enough, answers=100, moved=0.0)
-    assert [enough.due(answers) for answers in (100, 109, 110)] == [False, False, True]
+    assert [enough.due(answers, 10_000) for answers in (100, 109, 110)] == [False, False, True]
     watch(enough, answers=1000, moved=0.0)
-    assert [enough.due(answers) for answers in (1049, 1050)] == [False, True]
+    assert [enough.due(answers, 10_000) for answers in (1049, 1050)] == [False, True]
 
 
 def test_a_saved_watch_goes_on() -> None:

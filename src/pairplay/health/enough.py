@@ -52,9 +52,12 @@ class Enough:
         self._passed = 0
         self._since = 0
 
-    def due(self, answers: int) -> bool:
-        """Whether there are enough new answers for a check."""
-        return not self.watched or answers >= self._answers + max(10, math.ceil(self.share * self._answers))
+    def due(self, answers: int, visits: int) -> bool:
+        """Whether there are enough new answers for a check, and it says something: with `visits` to answers since the
+        last one, the model has met each about once. Before that it ranks as it did, whatever the answers say.
+        """
+        new = not self.watched or answers >= self._answers + max(10, math.ceil(self.share * self._answers))
+        return new and visits >= answers
 
     def check(
         self, *, answers: int, now: Mapping[str, float], recent: Mapping[str, float], right: float, judged: float

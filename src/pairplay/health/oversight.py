@@ -46,6 +46,7 @@ class Oversight:
         self.enough = Enough()
         self._ranked: list[Segment] = []
         self._found: _Ranking | None = None
+        self._visits = 0  # since the last ranking
         self._untaught: str | None = None
         self._budget = config.labels
 
@@ -67,15 +68,17 @@ class Oversight:
         return self.watch.look(self.model, estimate, rollout, step=step)
 
     def measure(
-        self, comparisons: Sequence[Comparison], answers: int, recent: Sequence[Segment], *, fitted: bool
+        self, comparisons: Sequence[Comparison], answers: int, recent: Sequence[Segment], *, visits: int
     ) -> None:
         """Measure the model on labelled clips and let it rank `recent` behaviour, each if it is time.
 
-        In whichever thread has the model, once it has been fitted or was not to be: what is found is read by the next
-        `after_fit` and `before_fit`.
+        It has just been fitted with so many `visits` to comparisons, or was not to be (0 or less). In whichever thread
+        has the model: what is found is read by the next `after_fit` and `before_fit`.
         """
         self.watch.measure(self.model, comparisons)
-        if fitted and self.enough.due(answers):
+        self._visits += max(0, visits)
+        if visits > 0 and self.enough.due(answers, self._visits):
+            self._visits = 0
             recent = list(recent[-RANKED:])
             self._found = _Ranking(answers, self._returns(self._ranked), self._returns(recent))
             self._ranked = recent
