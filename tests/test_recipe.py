@@ -430,7 +430,8 @@ def test_a_whole_run_says_whether_its_answers_taught_anything(
 ) -> None:
     """The planted failure is a teacher who tosses a coin; the same run with careful answers is well."""
     queries = replace(CONFIG.queries, initial_share=0.1, anneal_steps=1e9, windows=32, pool=64)
-    config = replace(CONFIG, teacher=teacher, labels=240, total_timesteps=24 * 128, queries=queries)
+    model = replace(CONFIG.reward_model, fit_pairs=240)  # every fit meets all answers
+    config = replace(CONFIG, teacher=teacher, labels=240, total_timesteps=24 * 128, queries=queries, reward_model=model)
     trainer = start(started, tmp_path / "run", config)
     notices: list[str | None] = []
 
