@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ def test_the_model_ranks_once_it_has_met_the_answers(tmp_path: Path, monkeypatch
         ranked.append(answers)
 
     monkeypatch.setattr(oversight.enough, "check", check)
-    for answers, visits in ((24, 16), (24, 0), (24, 8), (40, 16), (40, 16), (40, 16), (40, -3)):
-        oversight.measure([], answers, [], visits=visits)
-        oversight.after_fit()
+    with closing(oversight):
+        for answers, visits in ((24, 16), (24, 0), (24, 8), (40, 16), (40, 16), (40, 16), (40, -3)):
+            oversight.measure([], answers, [], visits=visits)
+            oversight.after_fit()
     assert ranked == [24, 40]
-    oversight.close()
