@@ -4,9 +4,10 @@
 
 Ours and theirs take turns on this machine: each is started once, brought into its stride, and then runs alone for some
 seconds while the others are held; ours for as many steps as lie between two checkpoints. Ratios are taken within each
-of five rounds; learning from preferences and from the true reward, which differ by a tenth, alternate within a round.
-Under 20 minutes on two cores, and some more the first time, for --install makes a virtual environment for each library.
-Also: --rounds, --only sb3. Writes `benchmarks/speed_<hardware>_<date>.md`. Whatever else runs on the machine spoils it.
+of five rounds; learning from preferences and from the true reward, which differ by a tenth, alternate within a round
+and are other processes in each. Under 20 minutes on two cores, and some more the first time, for --install makes a
+virtual environment for each library. Also: --rounds, --only sb3. Writes `benchmarks/speed_<hardware>_<date>.md`.
+Whatever else runs on the machine spoils it.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
     parts = [
         "# Speed, beside the usual libraries",
         f"{rounds} rounds, in each of which everyone ran alone for a turn, the others held; ratios within a round. "
-        f"Ours from preferences and from the true reward took their turns in {PARTS} parts each, one after the other.",
+        f"Ours from preferences and from the true reward took their turns in {PARTS} parts each, one after the other, "
+        "and were started anew for each round.",
         pages.table(head, lines),
         "*All in*: colour clips recorded and encoded, queries asked and answered by an oracle, the reward fitted, "
         "rollouts relabelled, PPO, metrics, and a checkpoint in each turn. The libraries learn from the true reward "

@@ -2,8 +2,9 @@
 
 Each is started once and brought into its stride; then they run one after the other, again and again, so that whatever
 else slows the machine slows them alike. Those that are compared closely cut their turns in parts, which alternate: what
-slows the machine for half a minute then slows both. A program tells how far it is by a `metrics.jsonl` with a line a
-cycle of its work, and is held just after such a line.
+slows the machine for half a minute then slows both. And they are started anew for each round, for two processes of one
+program differ too, by a tenth and for as long as they live. A program tells how far it is by a `metrics.jsonl` with a
+line a cycle of its work, and is held just after such a line.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Contender:
     words: tuple[str, ...]
     metrics: Path
     """Where it writes a line a cycle, with the steps played so far."""
-    turn_s: float = 10.0
+    turn_s: float = 8.0
     """A turn lasts so long, and then to the end of the cycle."""
     turn_steps: int = 0
     """Nor does it end before so many steps: what a program does once in so many is in each of its turns."""
@@ -63,27 +64,44 @@ class Running:
     """A contender under way, in a process group of its own."""
 
     def __init__(self, contender: Contender, cwd: Path, environment: Mapping[str, str]) -> None:
-        self.contender = contender
-        self.log = contender.metrics.parent.with_name(contender.metrics.parent.name + ".log")
+        self.contender, self.cwd, self.environment = contender, cwd, environment
+        self.run_dir = contender.metrics.parent
+        self.log = self.run_dir.with_name(self.run_dir.name + ".log")
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("wb") as log:
+        self.starts = 0
+        self._start()
+
+    def _start(self) -> None:
+        with self.log.open("ab" if self.starts else "wb") as log:
             self.process = subprocess.Popen(
-                contender.words,
-                cwd=cwd,
-                env=environment,
+                self.contender.words,
+                cwd=self.cwd,
+                env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        self.read = 0
-        self.step = 0
+        self.starts += 1
+        self.read = self.step = 0
+
+    def start_anew(self) -> None:
+        """End the process, put what it wrote aside, and bring another into its stride. TurnError if it had failed."""
+        self._see_that_it_runs()
+        self._end()
+        self.run_dir.rename(self.run_dir.with_name(f"{self.run_dir.name}-{self.starts}"))
+        self._start()
+        self.warm_up()
 
     def warm_up(self) -> None:
-        """Run until a cycle has ended that is like those to come, and hold."""
+        """Run until a cycle has ended that is like those to come, and hold. Who does not get there is ended."""
         until = time.monotonic() + self.contender.patience_s
-        while not any(self.contender.warm(line) for line in self._lines()):
-            self._wait(until)
+        try:
+            while not any(self.contender.warm(line) for line in self._lines()):
+                self._wait(until)
+        except TurnError:
+            self._end()
+            raise
         self._signal(signal.SIGSTOP)
 
     def turn(self, parts: int = 1) -> Turn:
@@ -113,13 +131,20 @@ class Running:
         return lines
 
     def _wait(self, until: float) -> None:
-        if self.process.poll() is not None:
-            raise TurnError(f"{self.contender.name} ended with exit code {self.process.returncode}: see {self.log}")
+        self._see_that_it_runs()
         if time.monotonic() > until:
             raise TurnError(
                 f"{self.contender.name} has ended no cycle in {self.contender.patience_s:.0f} s: see {self.log}"
             )
         time.sleep(POLL_S)
+
+    def _see_that_it_runs(self) -> None:
+        if self.process.poll() is not None:
+            raise TurnError(f"{self.contender.name} ended with exit code {self.process.returncode}: see {self.log}")
+
+    def _end(self) -> None:
+        self._signal(signal.SIGKILL)
+        self.process.wait()
 
     def _signal(self, number: int) -> None:
         if self.process.poll() is None:
@@ -131,8 +156,7 @@ class Running:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._signal(signal.SIGKILL)
-        self.process.wait()
+        self._end()
 
 
 @contextmanager
@@ -171,19 +195,30 @@ def take_turns(
     """Steps a second of each contender in each round, in which they run one after the other.
 
     In every other round they run in the opposite order. The `close` ones run together, when it is the first one's turn,
-    each for a part of its turn and then the next, until all have had all parts. Who fails in a round has no figure in
-    it, nor in those after it.
+    each for a part of its turn and then the next, until all have had all parts; they are other processes in each round.
+    Who fails in a round has no figure in it, nor in those after it.
     """
     speeds: dict[str, list[float]] = {name: [] for name in running}
     together = [name for name in running if name in close]
     groups = [together if name in close else [name] for name in running if name not in together[1:]]
     for number in range(rounds):
         for group in groups if number % 2 == 0 else groups[::-1]:
+            if number and len(group) > 1:
+                _start_anew(running, group if number % 2 == 0 else group[::-1], say)
             for name, turn in _alternate(running, group, say).items():
                 speeds[name].append(turn.steps / turn.seconds)
         shown = (f"{name} {found[-1]:,.0f}" for name, found in speeds.items() if len(found) == number + 1)
         say(f"round {number + 1} of {rounds}: {', '.join(shown)}")
     return speeds
+
+
+def _start_anew(running: Mapping[str, Running], names: Iterable[str], say: Callable[[str], None]) -> None:
+    """Other processes of those that still run, one after the other."""
+    for name in names:
+        try:
+            running[name].start_anew()
+        except TurnError as error:
+            say(str(error))
 
 
 def _alternate(running: Mapping[str, Running], group: Sequence[str], say: Callable[[str], None]) -> dict[str, Turn]:

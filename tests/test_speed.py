@@ -111,6 +111,37 @@ def test_close_contenders_whose_neighbour_fails_go_on(contender: Make, tmp_path:
     assert any("short ended with exit code 0" in line for line in said)
 
 
+def test_close_contenders_are_other_processes_in_each_round(contender: Make, tmp_path: Path) -> None:
+    """Warm before they are measured; what the earlier ones wrote stays. Whoever is not close goes on."""
+    turns = load("turns")
+    contenders = [contender(name, steps=1, warm=lambda line: line["warm"]) for name in ("one", "other", "alone")]
+    with turns.started(contenders, tmp_path, os.environ, lambda _: None) as running:
+        before = {name: one.process for name, one in running.items()}
+        speeds = turns.take_turns(running, 3, lambda _: None, close=("one", "other"))
+        assert [running[name].process is before[name] for name in running] == [False, False, True]
+        assert [before[name].poll() for name in before] == [-9, -9, None]
+    assert all(len(found) == 3 and max(found) <= 75 for found in speeds.values())
+    for name in ("one", "one-1", "one-2", "other", "other-1", "other-2"):
+        assert len((tmp_path / name / "metrics.jsonl").read_text().splitlines()) >= 4
+    assert not (tmp_path / "alone-1").exists()
+
+
+def test_who_fails_when_started_anew_is_left_out(contender: Make, tmp_path: Path) -> None:
+    """Its process is ended, and the other one goes on alone."""
+    turns, said, seen = load("turns"), list[str](), list[int]()
+
+    def once(line: Any) -> bool:
+        seen.append(1)
+        return len(seen) == 1
+
+    contenders = [contender("once", steps=1, warm=once, patience_s=0.5), contender("good", steps=1)]
+    with turns.started(contenders, tmp_path, os.environ, said.append) as running:
+        speeds = turns.take_turns(running, 3, said.append, close=("once", "good"))
+        assert running["once"].process.poll() == -9
+    assert [len(speeds[name]) for name in ("once", "good")] == [1, 3]
+    assert any("once has ended no cycle" in line for line in said)
+
+
 def test_the_parts_of_a_turn_hold_the_steps_of_it(contender: Make, tmp_path: Path) -> None:
     turns = load("turns")
     with turns.started([contender("one", steps=1, turn_steps=30)], tmp_path, os.environ, lambda _: None) as running:
