@@ -93,9 +93,12 @@ def rollout(env_reward: FloatArray) -> Rollout:
     )
 
 
-def look(watch: Watch, model: Fixed, comparisons: Sequence[Comparison], reward: FloatArray) -> dict[str, float | None]:
+def look(
+    watch: Watch, model: Fixed, comparisons: Sequence[Comparison], reward: FloatArray, visits: int | None = None
+) -> dict[str, float | None]:
+    """An iteration. The model visits each comparison once in it, or so many."""
     estimate = RewardEstimate(reward, np.full(reward.shape, 0.3, np.float32))
-    watch.measure(model, comparisons)
+    watch.measure(model, comparisons, visits=len(comparisons) if visits is None else visits)
     return watch.look(model, estimate, rollout(2 * reward), step=7)
 
 
@@ -190,6 +193,28 @@ def test_labelled_clips_are_measured_now_and_then(watch: Watch) -> None:
     assert all(row["watch/outside_labelled_range"] is not None for row in got)
 
 
+@pytest.mark.parametrize(
+    ("comparisons", "visits", "expected"),
+    [
+        (300, 96, [0, 4, 8, 12, 16]),
+        (300, 24, [0, 4, 8, 12, 16]),
+        (300, 16, [0, 8, 16]),  # after eight fits it has visited 128, after four of them 64
+        (60, 16, [0, 4, 8, 12, 16]),
+        (300, 0, [0]),
+    ],
+)
+def test_a_model_that_has_met_few_is_not_measured_yet(
+    watch: Watch, comparisons: int, visits: int, expected: list[int]
+) -> None:
+    """It is much as it was; and to measure it takes longer than a fit so small."""
+    model, found = Fixed(), list[int]()
+    for iteration in range(18):
+        before = model.measured
+        look(watch, model, [comparison(n) for n in range(comparisons)], REWARD, visits)
+        found += [iteration] * (model.measured - before)
+    assert found == expected
+
+
 def test_an_agent_that_leaves_the_labelled_range_raises_an_alarm(watch: Watch) -> None:
     comparisons = [comparison(n) for n in range(5)]
     for _ in range(9):
@@ -246,14 +271,16 @@ def test_a_single_member_has_no_spread_to_lose(watch: Watch) -> None:
 
 
 def test_a_restored_watch_measures_when_the_other_does(watch: Watch, tmp_path: Path) -> None:
-    comparisons = [comparison(n) for n in range(5)]
-    for _ in range(MEASURE_EVERY + 2):
-        look(watch, Fixed(), comparisons, REWARD + 2)
+    comparisons = [comparison(n) for n in range(MEASURE_EVERY + 2)]
+    for _ in range(2 * MEASURE_EVERY + 2):
+        look(watch, Fixed(), comparisons, REWARD + 2, visits=1)
     other = Watch(PredictionLog(tmp_path / "other.jsonl"), held_out=second_member, target_std=1.0, piece=2)
     other.load(json.loads(json.dumps(watch.state())))
-    assert len(other.state()["measured"]) == 2, "what was measured before is compared with, too"
+    assert (len(other.state()["measured"]), other.state()["visits"]) == (2, 1), (
+        "what was measured before is compared with, too"
+    )
     for _ in range(2 * MEASURE_EVERY):
-        assert look(other, Fixed(), comparisons, REWARD + 2) == look(watch, Fixed(), comparisons, REWARD + 2)
+        assert look(other, Fixed(), comparisons, REWARD + 2, 1) == look(watch, Fixed(), comparisons, REWARD + 2, 1)
     assert other.state() == watch.state()
     other.close()
 

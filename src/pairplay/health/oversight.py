@@ -75,7 +75,7 @@ class Oversight:
         It has just been fitted with so many `visits` to comparisons, or was not to be (0 or less). In whichever thread
         has the model: what is found is read by the next `after_fit` and `before_fit`.
         """
-        self.watch.measure(self.model, comparisons)
+        self.watch.measure(self.model, comparisons, visits=max(0, visits))
         self._visits += max(0, visits)
         if visits > 0 and self.enough.due(answers, self._visits):
             self._visits = 0

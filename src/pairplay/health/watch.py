@@ -22,7 +22,8 @@ Metrics = dict[str, float | None]
 EARLIER = 200
 """Answers that the moving window is compared with, and those that decide whether anything was learnt."""
 MEASURE_EVERY = 4
-"""Iterations between two measurements on labelled clips: each costs about a third of a fit of Enduro's."""
+"""Iterations between two measurements on labelled clips, or more, until a model that learns from few comparisons in
+each has met as many as are measured: one costs as much as some thirty visits of Enduro's fit."""
 MEASURED = 96
 """Comparisons in one such measurement, spread evenly over all of them."""
 REMEMBERED = 8
@@ -89,6 +90,7 @@ class Watch:
         self._target_std = target_std
         self._piece = piece
         self._looks = 0
+        self._visits = 0  # since the last measurement
         self._measured: deque[_Labelled] = deque(maxlen=REMEMBERED)
         self._news = False  # whether the last of these is still to be told
 
@@ -127,11 +129,16 @@ class Watch:
             if (row := answer(comparison.key)) is not None and row.mu == comparison.mu
         )
 
-    def measure(self, model: Model, comparisons: Sequence[Comparison]) -> None:
-        """Measure the model on labelled clips, before every fourth look; once it has been fitted."""
-        if comparisons and (not self._measured or self._looks % MEASURE_EVERY == 0):
+    def measure(self, model: Model, comparisons: Sequence[Comparison], *, visits: int) -> None:
+        """Measure the model on labelled clips, before every fourth look, if it has met enough of them since.
+
+        It has just been fitted with so many `visits` to comparisons.
+        """
+        self._visits += visits
+        due = self._looks % MEASURE_EVERY == 0 and self._visits >= min(MEASURED, len(comparisons))
+        if comparisons and (due or not self._measured):
             self._measured.append(self._measure(model, comparisons))
-            self._news = True
+            self._visits, self._news = 0, True
 
     def look(
         self,
@@ -199,12 +206,13 @@ class Watch:
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps, as JSON. The predictions have a file of their own."""
         measured = [asdict(labelled) for labelled in self._measured]
-        return {"alarms": self.alarms.state(), "looks": self._looks, "measured": measured, "news": self._news}
+        counts = {"looks": self._looks, "visits": self._visits}
+        return {"alarms": self.alarms.state(), **counts, "measured": measured, "news": self._news}
 
     def load(self, state: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         self.alarms.load(state["alarms"])
-        self._looks = int(state["looks"])
+        self._looks, self._visits = int(state["looks"]), int(state.get("visits", 0))
         self._measured.clear()
         for saved in state.get("measured", ()):  # not in checkpoints of before: then it is measured anew
             of = Agreement(**saved["held_out"] | {"accuracy": Interval(*saved["held_out"]["accuracy"])})
