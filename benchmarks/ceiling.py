@@ -16,7 +16,6 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +131,7 @@ def report(speeds: Mapping[str, Sequence[float]], widths: Sequence[int], minutes
             ]
         ),
     ]
-    path = ROOT / "benchmarks" / f"{NAME}_{system['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
+    path = rows.page(NAME, system, ROOT / "benchmarks")
     path.write_text("\n\n".join(page) + "\n")
     return path
 

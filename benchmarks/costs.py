@@ -21,7 +21,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -252,7 +251,7 @@ def write(found: dict[str, str]) -> Path:
         f"{', '.join(f'{name} {version}' for name, version in rows.versions().items())}.",
         "```\npython benchmarks/costs.py\n```",
     ]
-    path = ROOT / "benchmarks" / f"{NAME}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
+    path = rows.page(NAME, hardware)
     path.write_text("\n\n".join(parts) + "\n")
     return path
 

@@ -16,7 +16,6 @@ import argparse
 import shlex
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -224,7 +223,7 @@ def write(outcomes: dict[str, list[Outcome]], *, runs: int, answers: int, option
         f"```\npython benchmarks/reward_networks.py RUN … --only {shlex.join(options.only)} "
         f"--visits {options.visits} --seeds {' '.join(map(str, options.seeds))}\n```",
     ]
-    path = rows.ROOT / "benchmarks" / f"{options.name}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
+    path = rows.page(options.name, hardware)
     path.write_text("\n\n".join(parts) + "\n")
     return path
 

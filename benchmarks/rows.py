@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -153,18 +155,34 @@ def versions() -> dict[str, str]:
 
 def hardware(threads: int) -> dict[str, str | float]:
     """What a run with so many threads ran on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    named = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return {
-        "cpu": named or platform.processor() or "unknown",
+        "cpu": _cpu(Path("/proc/cpuinfo")),
         "machine": platform.machine(),
         "system": platform.system(),
         "cores": os.cpu_count() or 1,
         "threads": threads,
         **gpu,
     }
+
+
+def page(name: str, hardware: Mapping[str, str | float], folder: Path = ROOT / "benchmarks") -> Path:
+    """Where what was measured today is written down: `<name>_<GPU or CPU>_<date>.md`, so that no machine's page takes
+    the place of another's.
+    """
+    chip = re.sub(r"\(.*?\)", "", str(hardware.get("gpu", hardware["cpu"]))).lower()
+    slug = "-".join(re.findall(r"[a-z0-9]+", chip)) or str(hardware["machine"])
+    return folder / f"{name}_{slug}_{datetime.now(UTC):%Y-%m-%d}.md"
+
+
+def _cpu(cpuinfo: Path) -> str:
+    """Its name, and on Linux its family and model, by which generations differ that have one name."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    parts = (line.partition(":") for line in reversed(lines))  # of the first core, which comes last
+    told = {name.strip(): value.strip() for name, _, value in parts}
+    named = told.get("model name") or platform.processor() or "unknown"
+    known = [f"{what.split()[-1]} {told[what]}" for what in ("cpu family", "model") if what in told]
+    return f"{named} ({', '.join(known)})" if known else named
 
 
 def _git(*arguments: str) -> str:

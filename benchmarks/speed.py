@@ -20,7 +20,6 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import libraries
@@ -195,7 +194,7 @@ def report(speeds: Mapping[str, Sequence[float]], minutes: float, rounds: int, f
         f"{minutes:.0f} minutes. Commit {rows.commit()}; {versions}.",
         "\n".join(["```", "python benchmarks/speed.py --install", *(f"# {command}" for command in commands), "```"]),
     ]
-    path = folder / f"{NAME}_{hardware['machine']}_{datetime.now(UTC):%Y-%m-%d}.md"
+    path = rows.page(NAME, hardware, folder)
     path.write_text("\n\n".join(parts) + "\n")
     return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import signal
 import sys
 import time
@@ -101,6 +102,32 @@ def test_committed_rows_can_be_read_and_lie_where_their_job_looks(path: Path) ->
     job = load("harness").Job(row.benchmark, row.setting, row.env_id, row.seed, ())
     assert job.row_path == path
     assert len(row.curve) <= 60
+
+
+@pytest.mark.parametrize(
+    ("hardware", "name"),
+    [
+        ({"cpu": "AMD EPYC (family 25, model 17)", "machine": "x86_64"}, "amd-epyc"),
+        ({"cpu": "Intel(R) Xeon(R) Processor (family 6, model 167)", "machine": "x86_64"}, "intel-xeon-processor"),
+        ({"cpu": "AMD EPYC", "machine": "x86_64", "gpu": "NVIDIA H200"}, "nvidia-h200"),
+        ({"cpu": "(?)", "machine": "arm64"}, "arm64"),
+    ],
+)
+def test_the_page_of_another_machine_has_another_name(hardware: dict[str, str], name: str, tmp_path: Path) -> None:
+    path = load("rows").page("speed", hardware, tmp_path)
+    assert path.parent == tmp_path
+    assert re.fullmatch(rf"speed_{name}_\d{{4}}-\d\d-\d\d\.md", path.name)
+
+
+def test_generations_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    cores = "\n\n".join(
+        f"processor\t: {core}\ncpu family\t: 25\nmodel\t\t: 17\nmodel name\t: AMD EPYC\nflags\t: a" for core in (0, 1)
+    )
+    (tmp_path / "cpuinfo").write_text(cores + "\n")
+    assert load("rows")._cpu(tmp_path / "cpuinfo") == "AMD EPYC (family 25, model 17)"
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A: B\n")
+    assert load("rows")._cpu(tmp_path / "cpuinfo") == "A: B"
+    assert load("rows")._cpu(tmp_path / "missing"), "macOS has no such file"
 
 
 # Jobs
