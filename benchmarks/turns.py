@@ -43,7 +43,7 @@ class Contender:
     words: tuple[str, ...]
     metrics: Path
     """Where it writes a line a cycle, with the steps played so far."""
-    turn_s: float = 7.0
+    turn_s: float = 6.0
     """A turn lasts so long, and then to the end of the cycle."""
     turn_steps: int = 0
     """Nor does it end before so many steps: what a program does once in so many is in each of its turns."""
