@@ -285,6 +285,17 @@ def test_a_restored_watch_measures_when_the_other_does(watch: Watch, tmp_path: P
     other.close()
 
 
+def test_a_watch_that_counted_no_visits_is_restored(watch: Watch) -> None:
+    """Checkpoints of before have none."""
+    comparisons = [comparison(n) for n in range(5)]
+    look(watch, Fixed(), comparisons, REWARD, visits=3)
+    saved = watch.state()
+    del saved["visits"]
+    look(watch, Fixed(), comparisons, REWARD, visits=3)
+    watch.load(json.loads(json.dumps(saved)))
+    assert watch.state()["visits"] == 0
+
+
 def test_pieces_and_choices() -> None:
     reward = np.arange(10, dtype=np.float32).reshape(5, 2)
     assert pieces(reward, 2).tolist() == [0 + 2, 1 + 3, 4 + 6, 5 + 7]
